@@ -1,0 +1,143 @@
+"""The one table of names: model types, heads, tokenizers, pipeline tasks and public classes.
+
+Everything is a string, so this module imports nothing and `import formers` stays fast. Registering a family here makes
+its classes importable, its checkpoints loadable through the Auto classes, and runs the parity tests over it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture. `prefix` starts its class names; `module` lies in `formers.models.families`."""
+
+    prefix: str
+    module: str
+    heads: tuple[str, ...]
+    tokenizer: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pipeline task. `pipeline` is "module:class" in `formers.pipelines`; `auto` loads its model."""
+
+    pipeline: str
+    auto: str
+    default_model: str
+
+
+_ENCODER_HEADS = (
+    "Model",
+    "ForMaskedLM",
+    "ForSequenceClassification",
+    "ForMultipleChoice",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+)
+
+FAMILIES: dict[str, Family] = {
+    "albert": Family("Albert", "albert", (*_ENCODER_HEADS, "ForPreTraining"), "AlbertTokenizer"),
+    "bert": Family(
+        "Bert",
+        "bert",
+        (*_ENCODER_HEADS, "ForPreTraining", "ForNextSentencePrediction", "LMHeadModel"),
+        "BertTokenizer",
+    ),
+    "camembert": Family("Camembert", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "CamembertTokenizer"),
+    "deberta-v2": Family("DebertaV2", "deberta_v2", _ENCODER_HEADS, "DebertaV2Tokenizer"),
+    "distilbert": Family("DistilBert", "distilbert", _ENCODER_HEADS, "DistilBertTokenizer"),
+    "electra": Family(
+        "Electra", "electra", (*_ENCODER_HEADS, "ForPreTraining", "ForCausalLM"), "ElectraTokenizer"
+    ),
+    "modernbert": Family("ModernBert", "modernbert", _ENCODER_HEADS, "PreTrainedTokenizerFast"),
+    "mpnet": Family("MPNet", "mpnet", _ENCODER_HEADS, "MPNetTokenizer"),
+    "roberta": Family("Roberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "RobertaTokenizer"),
+    "xlm-roberta": Family("XLMRoberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "XLMRobertaTokenizer"),
+}
+
+AUTO_CLASSES: dict[str, tuple[str, ...]] = {
+    "AutoModel": ("Model",),
+    "AutoModelForCausalLM": ("ForCausalLM", "LMHeadModel"),
+    "AutoModelForMaskedLM": ("ForMaskedLM",),
+    "AutoModelForMultipleChoice": ("ForMultipleChoice",),
+    "AutoModelForNextSentencePrediction": ("ForNextSentencePrediction",),
+    "AutoModelForPreTraining": ("ForPreTraining", "ForMaskedLM"),
+    "AutoModelForQuestionAnswering": ("ForQuestionAnswering",),
+    "AutoModelForSequenceClassification": ("ForSequenceClassification",),
+    "AutoModelForTokenClassification": ("ForTokenClassification",),
+}
+
+TOKENIZERS: tuple[str, ...] = (
+    "AlbertTokenizer",
+    "BertTokenizer",
+    "CamembertTokenizer",
+    "DebertaV2Tokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "MPNetTokenizer",
+    "RobertaTokenizer",
+    "XLMRobertaTokenizer",
+)
+
+DEFAULT_SENTIMENT_MODEL = "formers/all-MiniLM-L6-v2-sst2"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+TASKS: dict[str, Task] = {
+    "feature-extraction": Task("feature_extraction:FeatureExtractionPipeline", "AutoModel", MINILM),
+    "fill-mask": Task("fill_mask:FillMaskPipeline", "AutoModelForMaskedLM", "distilbert/distilroberta-base"),
+    "question-answering": Task(
+        "question_answering:QuestionAnsweringPipeline",
+        "AutoModelForQuestionAnswering",
+        "distilbert/distilbert-base-cased-distilled-squad",
+    ),
+    "text-classification": Task(
+        "text_classification:TextClassificationPipeline",
+        "AutoModelForSequenceClassification",
+        DEFAULT_SENTIMENT_MODEL,
+    ),
+    "token-classification": Task(
+        "token_classification:TokenClassificationPipeline",
+        "AutoModelForTokenClassification",
+        "dbmdz/bert-large-cased-finetuned-conll03-english",
+    ),
+    "zero-shot-classification": Task(
+        "zero_shot_classification:ZeroShotClassificationPipeline",
+        "AutoModelForSequenceClassification",
+        "facebook/bart-large-mnli",
+    ),
+}
+
+TASK_ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
+
+_PLAIN: dict[str, str] = {
+    "AutoConfig": "formers.models.auto",
+    "AutoTokenizer": "formers.tokenization",
+    "BatchEncoding": "formers.tokenization",
+    "ModelSpec": "formers.models.spec",
+    "Pipeline": "formers.pipelines",
+    "PreTrainedConfig": "formers.configuration",
+    "PreTrainedModel": "formers.models.base",
+    "PreTrainedTokenizer": "formers.tokenization",
+    "PreTrainedTokenizerBase": "formers.tokenization",
+    "PreTrainedTokenizerFast": "formers.tokenization",
+    "PretrainedConfig": "formers.configuration",
+    "pipeline": "formers.pipelines",
+    "set_seed": "formers.seed",
+}
+
+
+def public_names() -> dict[str, str]:
+    """Every public name and the module whose attribute it is."""
+    names = dict(_PLAIN)
+    names.update(dict.fromkeys(AUTO_CLASSES, "formers.models.auto"))
+    for tokenizer in TOKENIZERS:
+        names[tokenizer] = names[tokenizer + "Fast"] = "formers.tokenization"
+    for family in FAMILIES.values():
+        names[family.prefix + "Config"] = f"formers.models.families.{family.module}"
+        names.update({family.prefix + head: "formers.models.auto" for head in family.heads})
+    for task in TASKS.values():
+        module, name = task.pipeline.split(":")
+        names[name] = f"formers.pipelines.{module}"
+    return names

