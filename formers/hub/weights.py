@@ -1,0 +1,267 @@
+"""The weights of a model: reading and writing safetensors and `pytorch_model.bin`, whole or in shards."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from formers.errors import CheckpointError, InputError, ModelNotFoundError
+from formers.hub.atomic import staged, write_json
+from formers.hub.files import ModelFiles, is_inside
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Weights(Protocol):
+    """A read-only view of a model's weights."""
+
+    def keys(self) -> list[str]:
+        """The names of all weights."""
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of one weight."""
+
+    def dtype(self, key: str) -> torch.dtype:
+        """The data type of one weight."""
+
+    def tensor(self, key: str) -> torch.Tensor:
+        """One weight."""
+
+
+class _Shard(Protocol):
+    """One open weight file."""
+
+    def keys(self) -> Iterable[str]: ...
+
+    def get_tensor(self, name: str) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class _Format:
+    stem: str
+    suffix: str
+
+    def name(self, variant: str | None, shard: str = "") -> str:
+        return f"{self.stem}{'.' + variant if variant else ''}{shard}.{self.suffix}"
+
+    def index(self, variant: str | None) -> str:
+        return f"{self.stem}.{self.suffix}.index.{variant + '.' if variant else ''}json"
+
+
+SAFETENSORS = _Format("model", "safetensors")
+TORCH_BIN = _Format("pytorch_model", "bin")
+# A weight file of either format: whole or one shard (of variant v), or an index (of variant w).
+_WEIGHT_FILE = re.compile(
+    r"(?:model|pytorch_model)(?:\.(?P<v>[^.]+))?(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)"
+    r"|(?:model\.safetensors|pytorch_model\.bin)\.index\.(?:(?P<w>[^.]+)\.)?json"
+)
+
+
+class Checkpoint:
+    """A read-only view of all weights of a model. The files are memory-mapped: a tensor costs no copy."""
+
+    def __init__(self, shard_of: Mapping[str, _Shard]) -> None:
+        self._shard_of = dict(shard_of)
+
+    @classmethod
+    def open(cls, files: ModelFiles, *, variant: str | None = None, use_safetensors: bool | None = None) -> Checkpoint:
+        """Open the weights of a model: safetensors first, then `pytorch_model.bin`, each whole or with an index.
+
+        variant: opens `model.<variant>.safetensors` and so on. use_safetensors: True never reads `.bin`, False only that.
+        """
+        formats = [f for f in (SAFETENSORS, TORCH_BIN) if use_safetensors in (None, f is SAFETENSORS)]
+        for form in formats:
+            whole = files.find(form.name(variant))
+            if whole is not None:
+                shard = _open_shard(whole)
+                return cls(dict.fromkeys(shard.keys(), shard))
+            if files.find(form.index(variant)) is not None:
+                return cls(_open_shards(files, form.index(variant)))
+        looked_for = [name for form in formats for name in (form.name(variant), form.index(variant))]
+        raise ModelNotFoundError(f"{files.place} has no weights: looked for {', '.join(looked_for)}.", files.remedy)
+
+    def keys(self) -> list[str]:
+        """The names of all weights, in the order of the files."""
+        return list(self._shard_of)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of one weight."""
+        return tuple(self.tensor(key).shape)
+
+    def dtype(self, key: str) -> torch.dtype:
+        """The data type of one weight."""
+        return self.tensor(key).dtype
+
+    def tensor(self, key: str) -> torch.Tensor:
+        """One weight as a CPU tensor. Writing to it changes this process's view, never the file."""
+        return self._shard_of[key].get_tensor(key)
+
+
+def save_weights(
+    tensors: Mapping[str, torch.Tensor],
+    folder: str | os.PathLike[str],
+    *,
+    max_shard_size: int | str = "50GB",
+    safe_serialization: bool = True,
+    variant: str | None = None,
+) -> list[Path]:
+    """Write weights into `folder` and return the files' paths, the index of a sharded set last.
+
+    max_shard_size: bytes, or text such as "5GB" (10⁹) or "5GiB" (2³⁰); a larger tensor gets a shard of its own.
+    All files are written under other names first and put in place together; then weight files of an earlier save that
+    are not part of this one are removed, so the folder never lacks readable weights.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    form = SAFETENSORS if safe_serialization else TORCH_BIN
+    shards = _split(tensors, _bytes(max_shard_size))
+    names = [form.name(variant, f"-{i:05d}-of-{len(shards):05d}") for i in range(1, len(shards) + 1)]
+    if len(shards) == 1:
+        names = [form.name(variant)]
+    written = [folder / name for name in names]
+    with ExitStack() as stack:
+        # Leaving the block puts the files in place in reverse order: the index, entered first, comes last.
+        if len(shards) > 1:
+            written.append(folder / form.index(variant))
+            index = {
+                "metadata": {"total_size": sum(map(_nbytes, tensors.values()))},
+                "weight_map": {key: name for name, keys in zip(names, shards, strict=True) for key in keys},
+            }
+            write_json(stack.enter_context(staged(written[-1])), index, sort_keys=True)
+        for name, keys in zip(names, shards, strict=True):
+            _write(stack.enter_context(staged(folder / name)), {key: tensors[key] for key in keys}, form)
+    for old in folder.iterdir():
+        match = _WEIGHT_FILE.fullmatch(old.name)
+        if match and (match["v"] or match["w"]) == variant and old not in written:
+            old.unlink()
+    return written
+
+
+def _open_shard(path: Path) -> _Shard:
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
+
+
+def _open_safetensors(path: Path) -> _Shard:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        shard: _Shard = safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    return shard
+
+
+class _TorchBin:
+    """The tensors of a file that `torch.save` wrote."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def keys(self) -> Iterable[str]:
+        return self._tensors
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        return self._tensors[name]
+
+
+def _open_bin(path: Path) -> _Shard:
+    import pickle
+
+    import torch
+
+    try:
+        # Files from before torch 1.6 are no zip archives and cannot be mapped.
+        state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors, or is damaged: {str(error).splitlines()[0]}",
+            "formers never runs code from model files: convert the file to safetensors where you trust it.",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
+        raise CheckpointError(f"{path} is not a flat mapping of names to tensors.", "Save the model's state_dict().")
+    return _TorchBin(state)
+
+
+def _open_shards(files: ModelFiles, index_name: str) -> dict[str, _Shard]:
+    """Every key with its open shard, from the index of a sharded checkpoint."""
+    weight_map = files.read_json(index_name).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
+        raise CheckpointError(
+            f"{index_name!r} of {files.name!r} has no weight_map of names to files.", "Save it again."
+        )
+    shards: dict[str, _Shard] = {}
+    for filename in dict.fromkeys(weight_map.values()):
+        if not is_inside(filename):
+            raise CheckpointError(
+                f"{index_name!r} of {files.name!r} names a file outside the model's folder: {filename!r}.",
+                "Do not use this model: its index is damaged or malicious.",
+            )
+        shards[filename] = _open_shard(files.require(filename))
+    keys = {filename: set(shard.keys()) for filename, shard in shards.items()}
+    missing = [key for key, filename in weight_map.items() if key not in keys[filename]]
+    if missing:
+        raise CheckpointError(
+            f"{index_name!r} of {files.name!r} promises weights that its shards lack: {_some(missing)}.",
+            "Download or save the model again.",
+        )
+    return {key: shards[filename] for key, filename in weight_map.items()}
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], form: _Format) -> None:
+    contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
+    if form is TORCH_BIN:
+        import torch
+
+        torch.save(contiguous, path)
+        return
+    from safetensors.torch import save_file
+
+    save_file(contiguous, path, metadata={"format": "pt"})
+
+
+def _split(tensors: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:
+    """The keys of each shard, in the order of `tensors`, each shard as full as `limit` allows."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for key, tensor in tensors.items():
+        if shards[-1] and size + _nbytes(tensor) > limit:
+            shards.append([])
+            size = 0
+        shards[-1].append(key)
+        size += _nbytes(tensor)
+    return shards
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _bytes(size: int | str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(size), re.IGNORECASE)
+    number = float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ") if match else 0
+    if number < 1:
+        raise InputError(f"max_shard_size={size!r} is not a size.", "Pass a number of bytes, or text such as '5GB'.")
+    return int(number)
+
+
+def _damaged(path: Path, detail: str) -> CheckpointError:
+    if path.read_bytes()[:40].startswith(b"version https://git-lfs"):
+        return CheckpointError(f"{path} is a Git LFS pointer, not the weights.", "Fetch the file with: git lfs pull")
+    return CheckpointError(
+        f"{path} is damaged: {detail.splitlines()[0]}.", "Save it again, or fetch it again with force_download=True."
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
