@@ -21,7 +21,11 @@ def staged(target: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(target)
     draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        draft.touch()
+        mode = draft.stat().st_mode
         yield draft
+        # The writer may have made a private file of its own there; give it the rights of any new file.
+        draft.chmod(mode)
         _flush_to_disk(draft)
         os.replace(draft, target)
     finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from formers.errors import ConfigError, InputError, ModelNotFoundError
+from formers.hub.packages import ALIASES, find_package
+from formers.hub.paths import is_inside
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,27 @@ class Source:
     force_download: bool = False
 
 
+class Home(Protocol):
+    """Where the files of a model are: a folder, or a repository on the hub."""
+
+    @property
+    def place(self) -> str:
+        """The place in words, to begin a message with."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do when a file is missing here."""
+
+    def locate(self, filename: str) -> Path | None:
+        """The path of a file, None if there is no such file here."""
+
+
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of one model, found by name when they are asked for.
-
-    name: what the user asked for. place: where the files are, in words, for messages.
-    remedy: what to do when a file is missing. locate: file name to path, None if the model has no such file.
-    """
+    """The files of one model, found by name when they are asked for. `name` is what the user asked for."""
 
     name: str
-    place: str
-    remedy: str
-    locate: Callable[[str], Path | None]
+    home: Home
 
     def find(self, filename: str) -> Path | None:
         """The path of `filename`, or None if this model has no such file."""
@@ -52,13 +62,13 @@ class ModelFiles:
                 f"{filename!r} is not the name of a file inside the model {self.name!r}.",
                 "File names must be relative and stay in the model's folder.",
             )
-        return self.locate(filename)
+        return self.home.locate(filename)
 
     def require(self, filename: str) -> Path:
         """The path of `filename`; ModelNotFoundError if this model has no such file."""
         path = self.find(filename)
         if path is None:
-            raise ModelNotFoundError(f"{self.place} has no file {filename!r}.", self.remedy)
+            raise ModelNotFoundError(f"{self.home.place} has no file {filename!r}.", self.home.remedy)
         return path
 
     def read_json(self, filename: str) -> dict[str, Any]:
@@ -71,42 +81,53 @@ class ModelFiles:
             raise ConfigError(f"{filename!r} of {self.name!r} is not valid JSON: {error}.", remedy) from error
         if not isinstance(value, dict):
             raise ConfigError(
-                f"{filename!r} of {self.name!r} must hold a JSON object, not {type(value).__name__}.", remedy
+                f"{filename!r} of {self.name!r} must hold a JSON object, not a {type(value).__name__}.", remedy
             )
         return value
 
 
 def resolve(name_or_path: str | os.PathLike[str], source: Source = Source()) -> ModelFiles:
-    """Find a model: an existing folder wins, then an installed model package, then the hub (its cache first)."""
-    name = os.fspath(name_or_path)
+    """Find a model: an existing folder wins, then an installed model package, then the hub (its cache first).
+
+    A package holds one revision, the main one: another `revision`, and `force_download`, go to the hub.
+    """
+    name = _as_name(name_or_path)
     if source.subfolder and not is_inside(source.subfolder):
-        raise InputError(
-            f"subfolder={source.subfolder!r} leaves the model's folder.", "Pass a relative path inside it."
-        )
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _in_folder(name, folder / source.subfolder)
-    raise ModelNotFoundError(f"There is no folder {name!r}.", "Pass the path of a folder that holds a model.")
+        raise InputError(f"subfolder={source.subfolder!r} leaves the model's folder.", "Pass a path inside it.")
+    path = Path(os.path.expanduser(name))
+    if path.is_dir():
+        return ModelFiles(name, _Folder(path, source.subfolder))
+    if path.is_file():
+        raise ModelNotFoundError(f"{name!r} is a file.", "Pass the folder that holds the model.")
+    if source.revision in (None, "main") and not source.force_download:
+        package = find_package(name)
+        if package is not None:
+            return ModelFiles(name, _Folder(package, source.subfolder))
+    from formers.hub.remote import HubRepo
+
+    return ModelFiles(name, HubRepo(ALIASES.get(name, name), source))
 
 
-def is_inside(filename: str) -> bool:
-    """Whether a name taken from a user or from model data stays inside the folder that it is joined to."""
-    posix, windows = PurePosixPath(filename), PureWindowsPath(filename)
-    return (
-        bool(filename)
-        and "\0" not in filename
-        and not (posix.is_absolute() or windows.anchor or ".." in posix.parts or ".." in windows.parts)
+def _as_name(value: Any) -> str:
+    name = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if isinstance(name, str) and name.strip():
+        return name
+    raise InputError(
+        f"A model is named by a string or a path, not by {value!r}.",
+        "Pass a folder, or a name such as 'sentence-transformers/all-MiniLM-L6-v2'.",
     )
 
 
-def _in_folder(name: str, folder: Path) -> ModelFiles:
-    if not folder.is_dir():
-        raise ModelNotFoundError(f"There is no folder {str(folder)!r}.", "Check the `subfolder` argument.")
+class _Folder:
+    """A model in a folder on this machine."""
 
-    def locate(filename: str) -> Path | None:
-        path = folder / filename
+    def __init__(self, root: Path, subfolder: str) -> None:
+        self.folder = root / subfolder
+        if not self.folder.is_dir():
+            raise ModelNotFoundError(f"There is no folder {str(self.folder)!r}.", "Check the `subfolder` argument.")
+        self.place = f"The folder {str(self.folder)!r}"
+        self.remedy = "Put the file there, or pass another folder or model name."
+
+    def locate(self, filename: str) -> Path | None:
+        path = self.folder / filename
         return path if path.is_file() else None
-
-    return ModelFiles(
-        name, f"The folder {str(folder)!r}", "Put the file there, or pass another folder or model name.", locate
-    )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from formers.errors import CheckpointError, InputError, ModelNotFoundError
 from formers.hub.atomic import staged, write_json
-from formers.hub.files import ModelFiles, is_inside
+from formers.hub.files import ModelFiles
+from formers.hub.paths import is_inside
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,8 @@ class Checkpoint:
     def open(cls, files: ModelFiles, *, variant: str | None = None, use_safetensors: bool | None = None) -> Checkpoint:
         """Open the weights of a model: safetensors first, then `pytorch_model.bin`, each whole or with an index.
 
-        variant: opens `model.<variant>.safetensors` and so on. use_safetensors: True never reads `.bin`, False only that.
+        variant: opens `model.<variant>.safetensors` and so on.
+        use_safetensors: True never reads `.bin`, False reads nothing else.
         """
         formats = [f for f in (SAFETENSORS, TORCH_BIN) if use_safetensors in (None, f is SAFETENSORS)]
         for form in formats:
@@ -85,7 +87,9 @@ class Checkpoint:
             if files.find(form.index(variant)) is not None:
                 return cls(_open_shards(files, form.index(variant)))
         looked_for = [name for form in formats for name in (form.name(variant), form.index(variant))]
-        raise ModelNotFoundError(f"{files.place} has no weights: looked for {', '.join(looked_for)}.", files.remedy)
+        raise ModelNotFoundError(
+            f"{files.home.place} has no weights: looked for {', '.join(looked_for)}.", files.home.remedy
+        )
 
     def keys(self) -> list[str]:
         """The names of all weights, in the order of the files."""
