@@ -1,0 +1,170 @@
+"""Attention: one function for every model, replaceable, and the layer around it.
+
+An attention function takes `query` (B, heads, S, D), `key` and `value` (B, heads, K, D) and, by keyword, `mask` (boolean,
+broadcast to (B, heads, S, K), True = attend, or None), `bias` (added to the scores, or None), `scale` and `dropout`; it
+returns (B, heads, S, D), alone or with the weights (B, heads, S, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from formers.errors import InputError
+from formers.layers.layout import Run
+from formers.layers.linear import Linear, PackedWeight, can_pack
+from formers.layers.positions import rotate
+
+if TYPE_CHECKING:
+    from formers.models.spec import ModelSpec
+
+AttentionFunction = Callable[..., Any]
+
+
+def sdpa(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    """Torch's fused attention."""
+    if bias is not None:
+        mask = bias if mask is None else bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale)
+
+
+def eager(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> tuple[Tensor, Tensor]:
+    """Attention spelled out (Vaswani et al., 2017); returns the weights too."""
+    scores = query @ key.transpose(-1, -2) * scale
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = F.dropout(scores.softmax(-1, dtype=torch.float32).to(query.dtype), dropout)
+    return weights @ value, weights
+
+
+ATTENTION: dict[str, AttentionFunction] = {"sdpa": sdpa, "eager": eager}
+
+
+def attention_function(choice: str | AttentionFunction | None) -> AttentionFunction:
+    """The function of a name, a callable itself, or the default."""
+    if choice is None:
+        return sdpa
+    if callable(choice):
+        return choice
+    if choice in ATTENTION:
+        return ATTENTION[choice]
+    near = get_close_matches(choice, ATTENTION) or list(ATTENTION)
+    raise InputError(
+        f"Unknown attn_implementation {choice!r}.",
+        f"Use {' or '.join(map(repr, near))}, or pass a function (see formers.layers.attention).",
+    )
+
+
+class PositionBias(Protocol):
+    """What a family adds to attention scores: (B or 1, heads, S, S) for one run of one layer."""
+
+    def __call__(self, attention: SelfAttention, query: Tensor, key: Tensor, run: Run) -> Tensor: ...
+
+
+@dataclass
+class AttentionContext:
+    """What one forward hands to its attention layers."""
+
+    runs: Sequence[Run]
+    function: AttentionFunction
+    position_bias: PositionBias | None = None
+    # Rotary tables (cos, sin), each (T, rotary width), by base frequency.
+    rotary: dict[float, tuple[Tensor, Tensor]] | None = None
+    # Filled with one (B, heads, S, S) a layer when the caller wants the weights.
+    weights: list[Tensor] | None = None
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over flat tokens."""
+
+    def __init__(self, spec: ModelSpec, index: int) -> None:
+        super().__init__()
+        self.index = index
+        self.heads = spec.heads
+        self.head_dim = spec.head_dim
+        self.scale = spec.attention_scale
+        self.dropout = spec.attention_dropout
+        self.window = spec.windows[index] if spec.windows else None
+        self.rope_theta = spec.rope_thetas[index] if spec.rope_thetas else None
+        inner = spec.heads * spec.head_dim
+        self.q_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.k_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.v_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
+        self.packed: PackedWeight | None = None
+
+    def pack(self) -> None:
+        """Join the three input projections into one product for inference."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        weight = self.q_proj.weight
+        plain = all(type(part) is Linear for part in parts)
+        if plain and weight.dtype == torch.float32 and weight.device.type == "cpu" and can_pack():
+            self.packed = PackedWeight([part.weight for part in parts], [part.bias for part in parts])
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (T, heads, D) of x (T, W)."""
+        packed = self.packed
+        shape = (self.heads, self.head_dim)
+        if packed is None or torch.is_grad_enabled() or x.dtype != torch.float32 or not packed.fresh():
+            q, k, v = (part(x).unflatten(-1, shape) for part in (self.q_proj, self.k_proj, self.v_proj))
+            return q, k, v
+        joined = torch.ops.mkldnn._linear_pointwise(x, packed.weight, packed.bias, "none", [], "")
+        q, k, v = joined.view(x.shape[0], 3, *shape).unbind(1)
+        return q, k, v
+
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
+        """(T, W) to the mixed values (T, heads * D), before `o_proj`."""
+        query, key, value = self.project(x)
+        if self.rope_theta is not None and context.rotary is not None:
+            cos, sin = context.rotary[self.rope_theta]
+            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        mixed = [self._mix(run, query, key, value, context) for run in context.runs]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+    def _mix(self, run: Run, query: Tensor, key: Tensor, value: Tensor, context: AttentionContext) -> Tensor:
+        query, key, value = run.rows(query), run.rows(key), run.rows(value)
+        bias = context.position_bias and context.position_bias(self, query, key, run)
+        out = context.function(
+            query,
+            key,
+            value,
+            mask=run.visible(self.window, query.device),
+            bias=bias,
+            scale=self.scale,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        mixed, weights = out if isinstance(out, tuple) else (out, None)
+        if context.weights is not None:
+            if weights is None:
+                raise InputError(
+                    "The attention function returned no weights, but output_attentions=True asks for them.",
+                    'Return (output, weights) from it, or use attn_implementation="eager".',
+                )
+            context.weights.append(weights)
+        return mixed.transpose(1, 2).reshape(run.batch * run.length, self.heads * self.head_dim)

@@ -1,0 +1,65 @@
+"""The transformer block: attention and feed-forward, each with its norm and residual."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from formers.layers.activations import activation
+from formers.layers.attention import AttentionContext, SelfAttention
+from formers.layers.linear import Linear
+
+if TYPE_CHECKING:
+    from formers.models.spec import ModelSpec
+
+
+class FeedForward(nn.Module):
+    """act(x U) D, or gated: (act(x G) * x U) D."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.activation = activation(spec.activation)
+        self.dropout = spec.ff_dropout
+        self.gate_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias) if spec.gated else None
+        self.up_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias)
+        self.down_proj = Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
+
+    def inner(self, x: Tensor) -> Tensor:
+        """(T, W) to the values (T, ff_width) that `down_proj` takes."""
+        if self.gate_proj is None:
+            x = self.up_proj.activated(x, self.activation)
+        else:
+            x = self.gate_proj.activated(x, self.activation) * self.up_proj(x)
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Block(nn.Module):
+    """One layer over flat tokens (T, W): norms after the residuals (BERT) or before the products (`norm_first`)."""
+
+    def __init__(self, spec: ModelSpec, index: int) -> None:
+        super().__init__()
+        self.norm_first = spec.norm_first
+        self.dropout = spec.dropout
+        self.self_attn = SelfAttention(spec, index)
+        # A first block that follows a normalised embedding has nothing left to normalise.
+        skip = spec.norm_first and spec.embedding_norm and index == 0
+        self.attn_norm = None if skip else nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias)
+        self.mlp = FeedForward(spec)
+        self.mlp_norm = nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias)
+
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
+        """(T, W) to (T, W)."""
+        if self.norm_first:
+            normed = x if self.attn_norm is None else self.attn_norm(x)
+            x = self._add(self.self_attn.o_proj, self.self_attn(normed, context), x)
+            return self._add(self.mlp.down_proj, self.mlp.inner(self.mlp_norm(x)), x)
+        assert self.attn_norm is not None
+        x = self.attn_norm(self._add(self.self_attn.o_proj, self.self_attn(x, context), x))
+        return self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x))
+
+    def _add(self, projection: Linear, x: Tensor, residual: Tensor) -> Tensor:
+        if self.training and self.dropout:
+            return residual + F.dropout(projection(x), self.dropout)
+        return projection.added(x, residual)

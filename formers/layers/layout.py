@@ -1,0 +1,109 @@
+"""How the tokens of a batch lie in memory: end to end, in runs of equally long sequences.
+
+Every layer works on flat tokens (T, W); only attention looks at the runs. A batch with padding is either one run with a
+mask, or, with its padding dropped, several runs without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Run:
+    """`batch` sequences of `length` tokens, from flat token `start` on. `mask` (batch, 1, 1, length): True = attend."""
+
+    start: int
+    batch: int
+    length: int
+    mask: Tensor | None = None
+    causal: bool = False
+    # What attention layers of one forward share about this run (window masks, position biases), by name.
+    shared: dict[object, Tensor] = field(default_factory=dict)
+
+    def rows(self, flat: Tensor) -> Tensor:
+        """The run's part of flat (T, heads, D), as (batch, heads, length, D)."""
+        part = flat if self.start == 0 and flat.shape[0] == self.batch * self.length else self._part(flat)
+        return part.unflatten(0, (self.batch, self.length)).transpose(1, 2)
+
+    def _part(self, flat: Tensor) -> Tensor:
+        return flat[self.start : self.start + self.batch * self.length]
+
+    def visible(self, window: int | None, device: torch.device) -> Tensor | None:
+        """The boolean mask of a layer, None where every token sees every token. `window`: tokens seen on either side."""
+        narrow = window is not None and window < self.length - 1
+        if not narrow and not self.causal:
+            return self.mask
+        key = ("visible", window if narrow else None)
+        if key not in self.shared:
+            place = torch.arange(self.length, device=device)
+            distance = place[:, None] - place[None, :]
+            seen = torch.ones_like(distance, dtype=torch.bool)
+            if self.causal:
+                seen &= distance >= 0
+            if narrow:
+                seen &= distance.abs() <= window
+            self.shared[key] = seen if self.mask is None else seen & self.mask
+        return self.shared[key]
+
+
+@dataclass
+class Layout:
+    """The runs of a batch of shape (B, S), and where its flat tokens come from."""
+
+    batch: int
+    length: int
+    runs: list[Run]
+    # Flat positions, in the padded batch, of the tokens that are kept; None when all are.
+    kept: Tensor | None = None
+
+    def gather(self, padded: Tensor) -> Tensor:
+        """(B, S, …) to flat (T, …)."""
+        flat = padded.flatten(0, 1)
+        return flat if self.kept is None else flat.index_select(0, self.kept)
+
+    def scatter(self, flat: Tensor) -> Tensor:
+        """Flat (T, …) to (B, S, …); dropped tokens are zero."""
+        if self.kept is None:
+            return flat.unflatten(0, (self.batch, self.length))
+        padded = flat.new_zeros(self.batch * self.length, *flat.shape[1:])
+        return padded.index_copy(0, self.kept, flat).unflatten(0, (self.batch, self.length))
+
+
+def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, pack: bool = True) -> Layout:
+    """The layout of a batch (B, S) with an attention mask (B, S), non-zero where a token counts, or None.
+
+    With `pack`, tokens that do not count are dropped and the sequences sorted into runs of equal length; that needs each
+    sequence's tokens to be neighbours, or the batch stays one run with a mask.
+    """
+    if mask is None:
+        return Layout(batch, length, [Run(0, batch, length, None, causal)])
+    counts = mask != 0
+    lengths = counts.sum(1).tolist()
+    if min(lengths) == length:
+        return Layout(batch, length, [Run(0, batch, length, None, causal)])
+    if not (pack and min(lengths) > 0 and _contiguous(counts)):
+        return Layout(batch, length, [Run(0, batch, length, counts[:, None, None, :], causal)])
+    kept = counts.flatten().nonzero().squeeze(1)
+    order = sorted(range(batch), key=lengths.__getitem__)
+    if lengths != [lengths[row] for row in order]:
+        pieces = kept.split(lengths)
+        kept = torch.cat([pieces[row] for row in order])
+    runs: list[Run] = []
+    start = 0
+    for size in (lengths[row] for row in order):
+        if runs and runs[-1].length == size:
+            runs[-1].batch += 1
+        else:
+            runs.append(Run(start, 1, size, None, causal))
+        start += size
+    return Layout(batch, length, runs, kept)
+
+
+def _contiguous(counts: Tensor) -> bool:
+    """Whether the kept tokens of every row are neighbours: each row changes from dropped to kept at most once."""
+    begins = (counts[:, 1:] & ~counts[:, :-1]).sum(1) + counts[:, 0]
+    return bool((begins <= 1).all())

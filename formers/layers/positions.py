@@ -1,0 +1,44 @@
+"""Positions: rotary tables and rotation, position ids, and relative position buckets."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def rotary_table(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """cos and sin (T, dim) of positions (T,) for base frequency `theta` (Su et al., 2021)."""
+    exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim
+    angles = positions[:, None].float() * (1.0 / theta**exponents)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate x (T, heads, D) by the tables (T, D), pairing dimension i with i + D/2."""
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return x * cos[:, None] + turned * sin[:, None]
+
+
+def positions_after_padding(input_ids: Tensor, padding_id: int) -> Tensor:
+    """Position ids (B, S) that count only real tokens and start at `padding_id` + 1 (RoBERTa)."""
+    real = (input_ids != padding_id).long()
+    return real.cumsum(1) * real + padding_id
+
+
+def relative_buckets(distance: Tensor, buckets: int, max_distance: int, bidirectional: bool = True) -> Tensor:
+    """Bucket of each key-minus-query distance: exact when near, logarithmic when far (Raffel et al., 2020)."""
+    bucket = torch.zeros_like(distance)
+    if bidirectional:
+        buckets //= 2
+        bucket = (distance > 0).long() * buckets
+        distance = distance.abs()
+    else:
+        distance = -distance.clamp(max=0)
+    exact = buckets // 2
+    far = torch.log(distance.float() / exact) / math.log(max_distance / exact) * (buckets - exact)
+    far = (exact + far.clamp(min=0).long()).clamp(max=buckets - 1)
+    return bucket + torch.where(distance < exact, distance, far)

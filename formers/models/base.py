@@ -1,0 +1,264 @@
+"""PreTrainedModel: what every model can do, whatever its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from formers.configuration import PreTrainedConfig
+from formers.errors import InputError
+from formers.layers.attention import AttentionFunction, attention_function
+from formers.models import embeddings, keys, loading, saving
+from formers.models.spec import Definition, ModelSpec
+from formers.outputs import ModelOutput
+
+_Self = TypeVar("_Self", bound="PreTrainedModel")
+
+
+class PreTrainedModel(nn.Module):
+    """Base of all models. The concrete classes (`BertModel`, `BertForMaskedLM`, …) come out of the registry."""
+
+    definition: ClassVar[Definition]
+    config_class: ClassVar[type[PreTrainedConfig]]
+    base_model_prefix: ClassVar[str] = ""
+    # Name of the head ("ForMaskedLM"), "" for the bare model.
+    head_name: ClassVar[str] = ""
+    main_input_name: ClassVar[str] = "input_ids"
+    # Parameters that are the same tensor, by the name that is left out of files, when config.tie_word_embeddings is on.
+    tied: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            raise InputError(
+                f"{type(self).__name__} needs a {self.config_class.__name__}, not a {type(config).__name__}.",
+                f"Use {type(self).__name__}.from_pretrained(name) to load a model by name.",
+            )
+        self.config = config
+        self.spec: ModelSpec = self.definition.spec(config)
+        self.generation_config = None
+
+    def post_init(self) -> None:
+        """Tie and initialise the weights of a model that has just been built."""
+        self.tie_weights()
+        if self.device.type != "meta":
+            loading.initialise(self, [name for name, _ in self.named_parameters()])
+        self.set_attn_implementation(self.config.attn_implementation)
+
+    # -- loading and saving --------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls: type[_Self],
+        pretrained_model_name_or_path: str | PathLike[str] | None,
+        *,
+        config: PreTrainedConfig | str | PathLike[str] | None = None,
+        dtype: str | torch.dtype | None = None,
+        torch_dtype: str | torch.dtype | None = None,
+        device_map: str | torch.device | Mapping[str, Any] | None = None,
+        attn_implementation: str | AttentionFunction | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        state_dict: Mapping[str, Tensor] | None = None,
+        use_safetensors: bool | None = None,
+        weights_only: bool = True,
+        low_cpu_mem_usage: bool | None = None,
+        trust_remote_code: bool | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        **config_overrides: Any,
+    ) -> Any:
+        """Load a model from a folder, an installed model package or the hub; it comes back in evaluation mode.
+
+        `dtype` is float32 unless given; "auto" takes the checkpoint's. Other keywords override configuration values
+        (`num_labels=3`). With `output_loading_info` the answer is (model, dict of missing, unexpected and mismatched
+        keys). `trust_remote_code` and `low_cpu_mem_usage` change nothing: code from model folders is never run, and
+        weights are always loaded without a second copy.
+        """
+        options = loading.Options(
+            dtype=loading.same_value("dtype", dtype, "torch_dtype", torch_dtype),
+            device_map=device_map,
+            attn_implementation=attn_implementation,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            state_dict=state_dict,
+            use_safetensors=use_safetensors,
+            weights_only=weights_only,
+            variant=variant,
+            source=loading.Source(revision, token, cache_dir, local_files_only, subfolder, force_download),
+        )
+        model, info = loading.load(cls, pretrained_model_name_or_path, config, options, config_overrides)
+        return (model, info.as_dict()) if output_loading_info else model
+
+    @classmethod
+    def from_config(cls: type[_Self], config: PreTrainedConfig, **options: Any) -> _Self:
+        """A model with new random weights; `dtype` and `attn_implementation` as in `from_pretrained`."""
+        return loading.build(cls, config, **options)
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        *,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
+        max_shard_size: int | str = "50GB",
+        safe_serialization: bool = True,
+        push_to_hub: bool = False,
+        save_quantized: str | None = None,
+    ) -> None:
+        """Write config.json and model.safetensors (or pytorch_model.bin), in shards above `max_shard_size`.
+
+        `save_quantized="int8"` stores each matrix as int8 with one scale a row; loading turns it back into floats.
+        """
+        if is_main_process:
+            saving.save(self, save_directory, state_dict, max_shard_size, safe_serialization, save_quantized)
+            if push_to_hub:
+                self.push_to_hub(str(save_directory))
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None) -> str:
+        """Upload configuration and weights to the hub; returns the address of the commit."""
+        return saving.push(self, repo_id, private, token)
+
+    def place(self, name: str) -> keys.Place:
+        """Where checkpoints keep this model's tensor `name`."""
+        return keys.place(name, self.rules())
+
+    @classmethod
+    def rules(cls) -> list[keys.Rule]:
+        """The checkpoint rules of this class."""
+        definition = cls.definition
+        if not cls.head_name:
+            return list(definition.rules)
+        heads = [*definition.head_rules.get(cls.head_name, ()), *definition.head_rules.get("", ())]
+        return [*heads, *keys.prefixed(definition.rules, cls.base_model_prefix + ".", "model.")]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; takes the names of this model or those that checkpoints use."""
+        return super().load_state_dict(loading.own_names(self, state_dict), strict=strict, assign=assign)
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    @property
+    def base_model(self) -> PreTrainedModel:
+        """The model without its head."""
+        return self.model if self.head_name else self  # type: ignore[return-value]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == type(self).base_model_prefix and name != "model" and type(self).head_name:
+            return self.model
+        return super().__getattr__(name)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The token embeddings."""
+        tokens: nn.Embedding = self.base_model.embeddings.tokens  # type: ignore[union-attr, assignment]
+        return tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the token embeddings."""
+        self.base_model.embeddings.tokens = value  # type: ignore[union-attr]
+        self.tie_weights()
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The layer that gives vocabulary logits, None for models without one."""
+        return self.head.output if self.tied else None  # type: ignore[union-attr, return-value]
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the layer that gives vocabulary logits."""
+        if not self.tied:
+            raise InputError(f"{type(self).__name__} has no vocabulary logits.", "Use a language-modeling class.")
+        self.head.output = value  # type: ignore[union-attr]
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Grow or cut the vocabulary; new rows start from the mean of the old (`mean_resizing`) or at random."""
+        return embeddings.resize(self, new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    def tie_weights(self) -> None:
+        """Make the parameters that the configuration ties the same tensor."""
+        if self.config.tie_word_embeddings:
+            for name, source in self.tied.items():
+                module, _, leaf = name.rpartition(".")
+                setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels the configuration names."""
+        return self.config.num_labels
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the model holds; shared ones count once."""
+        skipped = {id(m.weight) for m in self.modules() if exclude_embeddings and isinstance(m, nn.Embedding)}
+        chosen = (p for p in self.parameters() if id(p) not in skipped and (p.requires_grad or not only_trainable))
+        return sum(p.numel() for p in chosen)
+
+    def get_memory_footprint(self) -> int:
+        """Bytes of all weights and buffers."""
+        return sum(t.numel() * t.element_size() for t in [*self.parameters(), *self.buffers()])
+
+    def set_attn_implementation(self, attn_implementation: str | AttentionFunction | None) -> None:
+        """Choose the attention function: "sdpa", "eager", or a function as formers.layers.attention describes."""
+        function = attention_function(attn_implementation)
+        self.config.attn_implementation = attn_implementation or "sdpa"
+        for module in self.modules():
+            if hasattr(module, "attention"):
+                module.attention = function
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether blocks are recomputed in the backward pass."""
+        return bool(getattr(self.base_model, "gradient_checkpointing", False))
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Trade time for memory in training: recompute blocks in the backward pass (never reentrant)."""
+        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise InputError("Reentrant checkpointing is not supported.", "Leave use_reentrant out.")
+        self.base_model.gradient_checkpointing = True  # type: ignore[assignment]
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations again."""
+        self.base_model.gradient_checkpointing = False  # type: ignore[assignment]
+
+    def enable_input_require_grads(self) -> None:
+        """Let gradients flow to the embeddings' output, for adapters on frozen weights."""
+
+        def require(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            output.requires_grad_(True)
+
+        self._input_hook = self.get_input_embeddings().register_forward_hook(require)
+
+    def disable_input_require_grads(self) -> None:
+        """Undo `enable_input_require_grads`."""
+        self._input_hook.remove()
+
+    def finish(self, output: ModelOutput, return_dict: bool | None) -> Any:
+        """The output as the caller wants it: an object, or a plain tuple with `return_dict=False`."""
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def for_inference(self: _Self) -> _Self:
+        """Pack the weights for fast small batches on a CPU, in evaluation mode. Changing a weight undoes its packing."""
+        self.eval()
+        packers: Iterator[Callable[[], None]] = (m.pack for m in self.modules() if hasattr(m, "pack"))
+        for pack in packers:
+            pack()
+        return self

@@ -1,0 +1,185 @@
+"""The encoder skeleton: embeddings, blocks, and the road between padded batches and flat tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from formers.configuration import PreTrainedConfig
+from formers.errors import InputError
+from formers.layers.attention import AttentionContext, AttentionFunction, PositionBias, eager, sdpa
+from formers.layers.block import Block
+from formers.layers.embeddings import Embeddings
+from formers.layers.layout import Layout, plan
+from formers.layers.positions import positions_after_padding, rotary_table
+from formers.models.base import PreTrainedModel
+from formers.models.heads import TransformLayer
+from formers.outputs import BaseModelOutput, BaseModelOutputWithPooling
+
+
+@dataclass
+class Encoded:
+    """Hidden states of one forward, flat (T, W), with the layout that takes them back to (B, S, W)."""
+
+    flat: Tensor
+    layout: Layout
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+    def padded(self) -> Tensor:
+        """The last hidden states (B, S, W)."""
+        return self.layout.scatter(self.flat)
+
+
+class EncoderModel(PreTrainedModel):
+    """A bidirectional transformer, or a causal one where the spec says so, with the family's pooler if it has one."""
+
+    def __init__(self, config: PreTrainedConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        spec = self.spec
+        self.attention: AttentionFunction = sdpa
+        self.gradient_checkpointing = False
+        make = spec.block or Block
+        self.embeddings = Embeddings(spec)
+        self.layers = nn.ModuleList(make(spec, index) for index in range(spec.blocks))
+        self.norm = nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias) if spec.norm_first else None
+        self.position_bias = spec.position_bias(spec) if spec.position_bias else None
+        pooler = spec.head.pooler if add_pooling_layer else None
+        self.pooler = None if pooler is None else TransformLayer(spec.width, pooler, spec)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Hidden states of every token, and the pooled first token where the family has a pooler. See `encode`."""
+        encoded = self.encode(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        hidden = encoded.padded()
+        extras = {"hidden_states": encoded.hidden_states, "attentions": encoded.attentions}
+        if self.spec.head.pooler is None:
+            return self.finish(BaseModelOutput(hidden, **extras), return_dict)
+        pooled = None if self.pooler is None else self.pooler(hidden[:, 0])
+        return self.finish(BaseModelOutputWithPooling(hidden, pooled, **extras), return_dict)
+
+    def encode(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> Encoded:
+        """Ids (B, S) or embeddings (B, S, E), mask (B, S), token types and positions (B, S) to hidden states."""
+        output_attentions = _given(output_attentions, self.config.output_attentions)
+        output_hidden_states = _given(output_hidden_states, self.config.output_hidden_states)
+        tokens = _tokens(input_ids, inputs_embeds)
+        batch, length = tokens.shape[:2]
+        if attention_mask is not None and tuple(attention_mask.shape) != (batch, length):
+            raise InputError(
+                f"attention_mask has the shape {tuple(attention_mask.shape)}; the input has {(batch, length)}.",
+                "Pass the mask that the tokenizer returned with these ids.",
+            )
+        pack = not output_attentions and tokens.device.type == "cpu"
+        layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack)
+        positions = self._positions(tokens, input_ids, position_ids)
+        types = None if token_type_ids is None else self._token_types(token_type_ids, layout)
+        flat_positions = layout.gather(positions) if positions is not None else None
+        x = self.embeddings(layout.gather(tokens), flat_positions, types)
+        context = AttentionContext(
+            runs=layout.runs,
+            function=eager if output_attentions and self.attention is sdpa else self.attention,
+            position_bias=cast("PositionBias | None", self.position_bias),
+            rotary=self._rotary(flat_positions, x.dtype),
+            weights=[] if output_attentions else None,
+        )
+        states = [x] if output_hidden_states else None
+        for index in self.spec.shared_layers or range(self.spec.layers):
+            layer = self.layers[index]
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(layer, x, context, use_reentrant=False)
+            else:
+                x = layer(x, context)
+            if states is not None:
+                states.append(x)
+        if self.norm is not None:
+            x = self.norm(x)
+            if states is not None:
+                states[-1] = x
+        return Encoded(
+            x,
+            layout,
+            None if states is None else tuple(layout.scatter(state) for state in states),
+            None if context.weights is None else tuple(context.weights),
+        )
+
+    def _positions(self, tokens: Tensor, input_ids: Tensor | None, given: Tensor | None) -> Tensor | None:
+        spec = self.spec
+        if spec.positions is None and spec.rope_thetas is None:
+            return None
+        batch, length = tokens.shape[:2]
+        if spec.positions is not None and given is None:
+            offset = 0 if spec.positions_after is None else spec.positions_after + 1
+            if length > spec.positions - offset:
+                raise InputError(
+                    f"The input has {length} tokens; this model takes at most {spec.positions - offset}.",
+                    "Shorten it, for example with truncation=True in the tokenizer's call.",
+                )
+            if spec.positions_after is not None and input_ids is not None:
+                return positions_after_padding(input_ids, spec.positions_after)
+            given = torch.arange(offset, offset + length, device=tokens.device)
+        elif given is None:
+            given = torch.arange(length, device=tokens.device)
+        return given.expand(batch, length)
+
+    def _token_types(self, token_type_ids: Tensor, layout: Layout) -> Tensor | None:
+        if self.spec.token_types == 0:
+            if bool(token_type_ids.any()):
+                raise InputError("This model has no token types.", "Leave token_type_ids out.")
+            return None
+        return layout.gather(token_type_ids)
+
+    def _rotary(self, positions: Tensor | None, dtype: torch.dtype) -> dict[float, tuple[Tensor, Tensor]] | None:
+        if self.spec.rope_thetas is None or positions is None:
+            return None
+        return {t: rotary_table(positions, self.spec.head_dim, t, dtype) for t in sorted(set(self.spec.rope_thetas))}
+
+
+def _given(choice: bool | None, default: bool) -> bool:
+    return default if choice is None else choice
+
+
+def _tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    if (input_ids is None) == (inputs_embeds is None):
+        got = "both" if input_ids is not None else "neither"
+        raise InputError(f"Got {got} of input_ids and inputs_embeds.", "Pass exactly one of them.")
+    tokens, rank = (input_ids, 2) if input_ids is not None else (inputs_embeds, 3)
+    assert tokens is not None
+    if tokens.dim() != rank or 0 in tokens.shape:
+        name = "input_ids" if rank == 2 else "inputs_embeds"
+        wanted = "(batch, length)" if rank == 2 else "(batch, length, width)"
+        raise InputError(
+            f"{name} has the shape {tuple(tokens.shape)}; a non-empty {wanted} is expected.",
+            'Tokenize a list of texts with return_tensors="pt", or add the batch dimension.',
+        )
+    return tokens

@@ -1,0 +1,103 @@
+"""BERT (Devlin et al., 2018)."""
+
+from __future__ import annotations
+
+from formers.configuration import PreTrainedConfig, config_dataclass
+from formers.errors import UnsupportedError
+from formers.models.keys import Rename
+from formers.models.spec import Definition, HeadSpec, ModelSpec, Transform
+
+
+@config_dataclass
+class BertConfig(PreTrainedConfig):
+    """Configuration of BERT."""
+
+    model_type = "bert"
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    use_cache: bool = True
+    classifier_dropout: float | None = None
+
+
+def spec(config: BertConfig) -> ModelSpec:
+    """BERT in neutral terms."""
+    if config.add_cross_attention:
+        raise UnsupportedError("Cross-attention is not built for this family.", "Set add_cross_attention to False.")
+    dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+    pooler = Transform("tanh")
+    return ModelSpec(
+        vocab_size=config.vocab_size,
+        width=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        ff_width=config.intermediate_size,
+        activation=config.hidden_act,
+        head=HeadSpec(dropout=dropout, pooler=pooler, masked_lm=Transform(config.hidden_act, norm=True)),
+        norm_eps=config.layer_norm_eps,
+        positions=config.max_position_embeddings,
+        token_types=config.type_vocab_size,
+        pad_token_id=config.pad_token_id,
+        causal=config.is_decoder,
+        dropout=config.hidden_dropout_prob,
+        attention_dropout=config.attention_probs_dropout_prob,
+        initializer_range=config.initializer_range,
+    )
+
+
+EMBEDDINGS = (
+    Rename("embeddings.word_embeddings", "embeddings.tokens"),
+    Rename("embeddings.position_embeddings", "embeddings.positions"),
+    Rename("embeddings.token_type_embeddings", "embeddings.token_types"),
+    Rename("embeddings.LayerNorm", "embeddings.norm"),
+)
+LAYERS = (
+    Rename("encoder.layer.{}.attention.self.query", "layers.{}.self_attn.q_proj"),
+    Rename("encoder.layer.{}.attention.self.key", "layers.{}.self_attn.k_proj"),
+    Rename("encoder.layer.{}.attention.self.value", "layers.{}.self_attn.v_proj"),
+    Rename("encoder.layer.{}.attention.output.dense", "layers.{}.self_attn.o_proj"),
+    Rename("encoder.layer.{}.attention.output.LayerNorm", "layers.{}.attn_norm"),
+    Rename("encoder.layer.{}.intermediate.dense", "layers.{}.mlp.up_proj"),
+    Rename("encoder.layer.{}.output.dense", "layers.{}.mlp.down_proj"),
+    Rename("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
+)
+CLASSIFIER = {
+    "ForSequenceClassification": (Rename("classifier", "head.output"),),
+    "ForMultipleChoice": (Rename("classifier", "head.output"),),
+    "ForTokenClassification": (Rename("classifier", "head.output"),),
+    "ForQuestionAnswering": (Rename("qa_outputs", "head.output"),),
+}
+_MASKED_LM = (
+    Rename("cls.predictions.transform.dense", "head.transform.dense"),
+    Rename("cls.predictions.transform.LayerNorm", "head.transform.norm"),
+    Rename("cls.predictions.bias", "head.output.bias"),
+    Rename("cls.predictions.decoder", "head.output"),
+)
+
+DEFINITIONS = {
+    "bert": Definition(
+        config=BertConfig,
+        spec=spec,
+        base_prefix="bert",
+        rules=(*EMBEDDINGS, *LAYERS, Rename("pooler.dense", "pooler.dense")),
+        head_rules={
+            **CLASSIFIER,
+            "ForMaskedLM": _MASKED_LM,
+            "LMHeadModel": _MASKED_LM,
+            "ForPreTraining": (*_MASKED_LM, Rename("cls.seq_relationship", "pair_head.output")),
+            "ForNextSentencePrediction": (Rename("cls.seq_relationship", "head.output"),),
+        },
+        ignored=("*embeddings.position_ids", "cls.predictions.decoder.bias"),
+    )
+}

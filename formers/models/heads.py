@@ -1,0 +1,132 @@
+"""What stands on an encoder: transforms, pooling, output layers and losses, written once for all families."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from formers.configuration import PreTrainedConfig
+from formers.errors import InputError
+from formers.layers.activations import activation
+from formers.layers.linear import Linear
+from formers.models.spec import ModelSpec, Transform
+
+
+class TransformLayer(nn.Module):
+    """Dense, activation, norm."""
+
+    def __init__(self, width: int, transform: Transform, spec: ModelSpec) -> None:
+        super().__init__()
+        self.dropout = spec.head.dropout if transform.dropout_before else 0.0
+        out = transform.width or width
+        self.dense = Linear(width, out, bias=transform.bias)
+        self.activation = activation(transform.activation or "linear")
+        self.norm = nn.LayerNorm(out, spec.norm_eps, bias=spec.norm_bias) if transform.norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, W) to (…, width of the transform)."""
+        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = self.dense.activated(x, self.activation)
+        return x if self.norm is None else self.norm(x)
+
+
+class OutputHead(nn.Module):
+    """An optional transform, dropout and the last product, on any selection (…, W) of hidden states."""
+
+    def __init__(
+        self, spec: ModelSpec, outputs: int, transform: Transform | None, dropout: float, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.transform = None if transform is None else TransformLayer(spec.width, transform, spec)
+        width = spec.width if transform is None else transform.width or spec.width
+        self.output = Linear(width, outputs, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, W) to (…, outputs)."""
+        if self.transform is not None:
+            x = self.transform(x)
+        return self.output(F.dropout(x, self.dropout, self.training))
+
+
+def classification_loss(logits: Tensor, labels: Tensor, config: PreTrainedConfig) -> Tensor:
+    """Mean loss of logits (B, C): squared error, cross entropy or binary cross entropy by `config.problem_type`.
+
+    Without a problem type it is told from the labels: one label is regression, whole numbers are classes, others are
+    one value a label.
+    """
+    if config.problem_type is None:
+        if config.num_labels == 1:
+            config.problem_type = "regression"
+        elif not labels.is_floating_point():
+            config.problem_type = "single_label_classification"
+        else:
+            config.problem_type = "multi_label_classification"
+    if config.problem_type == "regression":
+        return F.mse_loss(logits.squeeze(), labels.squeeze().to(logits.dtype))
+    if config.problem_type == "single_label_classification":
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1))
+    if config.problem_type == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits, labels)
+    raise InputError(
+        f"config.problem_type is {config.problem_type!r}.",
+        "Use 'regression', 'single_label_classification' or 'multi_label_classification'.",
+    )
+
+
+def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of logits (B, S, C) over labels (B, S) that are not -100."""
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten().to(logits.device))
+
+
+def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """`token_loss` of each position's logits against the next position's label."""
+    return token_loss(logits[:, :-1], labels[:, 1:])
+
+
+def span_loss(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Mean cross entropy of the two ends (B, S); places outside the sequence are ignored."""
+    length = start_logits.shape[1]
+
+    def one(logits: Tensor, places: Tensor) -> Tensor:
+        places = places.squeeze(-1) if places.dim() > 1 else places
+        return F.cross_entropy(logits, places.clamp(0, length), ignore_index=length)
+
+    return (one(start_logits, start) + one(end_logits, end)) / 2
+
+
+def discriminator_loss(logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Mean binary cross entropy of replaced-token logits (B, S) over real tokens."""
+    if attention_mask is not None:
+        real = attention_mask == 1
+        logits, labels = logits[real], labels[real]
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Mean of hidden states (B, S, W) over real tokens."""
+    if attention_mask is None:
+        return hidden.mean(1)
+    weights = attention_mask[..., None].to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def require_same_batch(name: str, labels: Tensor, batch: int) -> None:
+    """Check that labels have one row a sequence."""
+    if labels.shape[0] != batch:
+        raise InputError(
+            f"{name} has {labels.shape[0]} rows for a batch of {batch}.", "Give one row of labels a sequence."
+        )
+
+
+def label_range(labels: Tensor, classes: int) -> None:
+    """Check whole-number labels against the number of classes; -100 is ignored by the losses."""
+    if labels.is_floating_point() or labels.numel() == 0:
+        return
+    low, high = torch.aminmax(labels)
+    if int(high) >= classes or (int(low) < 0 and int(low) != -100):
+        raise InputError(
+            f"Labels go from {int(low)} to {int(high)}; the model has {classes} classes, 0 to {classes - 1}.",
+            "Load the model with num_labels= set to the number of your classes, or correct the labels.",
+        )

@@ -1,0 +1,122 @@
+"""Checkpoint keys: one invertible table a family, one function for loading and saving.
+
+A rule maps a module of the model to where checkpoints keep it. "{}" stands for a layer's number; whatever follows the
+pattern (".weight", ".bias") is carried over. Rules are tried in order; a name that no rule matches keeps itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from formers.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Rename:
+    """The module `model` is called `file` in checkpoints; `transpose` where they keep (in, out) matrices."""
+
+    file: str
+    model: str
+    transpose: bool = False
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """The modules `models` stand in one tensor `file`, one after another along the first dimension, in equal parts."""
+
+    file: str
+    models: tuple[str, ...]
+
+
+Rule = Rename | Fuse
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one tensor of the model lies in a checkpoint: part `part` of `parts` of the tensor `key`."""
+
+    key: str
+    part: int = 0
+    parts: int = 1
+    transpose: bool = False
+
+
+@lru_cache(maxsize=4096)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(re.escape(text).replace(r"\{\}", r"(\d+)") + r"(?=\.|$)")
+
+
+def _substitute(name: str, pattern: str, replacement: str) -> str | None:
+    match = _pattern(pattern).match(name)
+    if match is None:
+        return None
+    for number in match.groups():
+        replacement = replacement.replace("{}", number, 1)
+    return replacement + name[match.end() :]
+
+
+def place(name: str, rules: Iterable[Rule]) -> Place:
+    """Where the model's tensor `name` lies in a checkpoint."""
+    for rule in rules:
+        models = (rule.model,) if isinstance(rule, Rename) else rule.models
+        for part, model in enumerate(models):
+            key = _substitute(name, model, rule.file)
+            if key is not None:
+                transpose = isinstance(rule, Rename) and rule.transpose and key.endswith("weight")
+                return Place(key, part, len(models), transpose)
+    return Place(name)
+
+
+def prefixed(rules: Sequence[Rule], file: str, model: str) -> list[Rule]:
+    """The same rules for modules that lie below `file` in checkpoints and below `model` in the model."""
+
+    def below(rule: Rule) -> Rule:
+        if isinstance(rule, Rename):
+            return Rename(file + rule.file, model + rule.model, rule.transpose)
+        return Fuse(file + rule.file, tuple(model + name for name in rule.models))
+
+    rest = [Rename(file.rstrip("."), model.rstrip("."))] if model else []
+    return [*map(below, rules), *rest]
+
+
+def read(where: Place, tensor: Tensor) -> Tensor:
+    """The model's tensor from the checkpoint's."""
+    if where.parts > 1:
+        if tensor.shape[0] % where.parts:
+            raise CheckpointError(
+                f"The tensor {where.key!r} has {tensor.shape[0]} rows, not a multiple of {where.parts}.",
+                "The file does not fit this architecture; check config.json.",
+            )
+        tensor = tensor.chunk(where.parts)[where.part]
+    return tensor.t() if where.transpose else tensor
+
+
+def write(tensors: Mapping[str, Tensor], locate: Callable[[str], Place]) -> dict[str, Tensor]:
+    """The checkpoint's tensors from the model's."""
+    parts: dict[str, list[Tensor | None]] = {}
+    for name, tensor in tensors.items():
+        where = locate(name)
+        whole = parts.setdefault(where.key, [None] * where.parts)
+        whole[where.part] = tensor.t() if where.transpose else tensor
+    joined: dict[str, Tensor] = {}
+    for key, pieces in parts.items():
+        present = [piece for piece in pieces if piece is not None]
+        if len(present) < len(pieces):
+            raise CheckpointError(f"Only {len(present)} of {len(pieces)} parts of {key!r} are given.", "Give all parts.")
+        joined[key] = present[0] if len(present) == 1 else torch.cat(present)
+    return joined
+
+
+def modern(key: str) -> str:
+    """The current spelling of a key that an old checkpoint may hold."""
+    if key.endswith(".gamma"):
+        return key[: -len("gamma")] + "weight"
+    if key.endswith(".beta"):
+        return key[: -len("beta")] + "bias"
+    return key

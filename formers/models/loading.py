@@ -1,0 +1,352 @@
+"""From a name to a model with its weights: built without memory, filled from mapped files, checked by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from formers.configuration import CONFIG_NAME, PreTrainedConfig
+from formers.errors import CheckpointError, ConfigError, InputError, UnsupportedError
+from formers.hub.files import ModelFiles, Source, resolve
+from formers.hub.int8 import Dequantized
+from formers.hub.weights import Checkpoint, Weights
+from formers.models import keys
+from formers.models.keys import Place
+
+if TYPE_CHECKING:
+    from formers.models.base import PreTrainedModel
+
+logger = logging.getLogger("formers")
+_Model = TypeVar("_Model", bound="PreTrainedModel")
+_DTYPES = {"float32", "float16", "bfloat16", "float64"}
+INT8 = {"quant_method": "int8-per-channel"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to load, as `PreTrainedModel.from_pretrained` describes."""
+
+    source: Source = Source()
+    dtype: str | torch.dtype | None = None
+    device_map: str | torch.device | Mapping[str, Any] | None = None
+    attn_implementation: Any = None
+    ignore_mismatched_sizes: bool = False
+    state_dict: Mapping[str, Tensor] | None = None
+    use_safetensors: bool | None = None
+    weights_only: bool = True
+    variant: str | None = None
+
+
+@dataclass
+class LoadingInfo:
+    """Tensors of the model that no file had, tensors of the files without use, and those of another shape."""
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Under the names of `output_loading_info`."""
+        return {
+            "missing_keys": self.missing,
+            "unexpected_keys": self.unexpected,
+            "mismatched_keys": self.mismatched,
+            "error_msgs": [],
+        }
+
+
+@dataclass
+class StateDict:
+    """A state dict as a view of weights."""
+
+    tensors: Mapping[str, Tensor]
+
+    def keys(self) -> list[str]:
+        """The names of all weights."""
+        return list(self.tensors)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of one weight."""
+        return tuple(self.tensors[key].shape)
+
+    def dtype(self, key: str) -> torch.dtype:
+        """The data type of one weight."""
+        return self.tensors[key].dtype
+
+    def tensor(self, key: str) -> Tensor:
+        """One weight."""
+        return self.tensors[key]
+
+
+def same_value(name: str, value: Any, other_name: str, other: Any) -> Any:
+    """The one value of an argument that has two spellings."""
+    if value is not None and other is not None and value != other:
+        raise InputError(f"{name}={value!r} contradicts {other_name}={other!r}.", f"Pass only {name}.")
+    return other if value is None else value
+
+
+def load(
+    cls: type[_Model],
+    name: str | PathLike[str] | None,
+    config: PreTrainedConfig | str | PathLike[str] | None,
+    options: Options,
+    overrides: Mapping[str, Any],
+) -> tuple[_Model, LoadingInfo]:
+    """A model of class `cls` with the weights of `name`, in evaluation mode, and what did not fit."""
+    if not options.weights_only:
+        raise UnsupportedError(
+            "weights_only=False would run code from the file.", "Leave it out: tensors load without it."
+        )
+    device = _device(options.device_map)
+    files = resolve(name, options.source) if name is not None else None
+    config = _config(cls, files, config, options, overrides)
+    config.name_or_path = str(name or "")
+    weights = _weights(files, config, options)
+    dtype = _dtype(options.dtype, config, weights)
+    with torch.device("meta"):
+        model = cls(config)
+    info = fill(model, weights, dtype, device, ignore_mismatched=options.ignore_mismatched_sizes)
+    model.config.dtype = str(dtype).removeprefix("torch.")
+    model.set_attn_implementation(options.attn_implementation or config.attn_implementation)
+    _report(model, info)
+    return model.eval(), info
+
+
+def build(
+    cls: type[_Model],
+    config: PreTrainedConfig,
+    dtype: str | torch.dtype | None = None,
+    attn_implementation: Any = None,
+) -> _Model:
+    """A model with new random weights."""
+    model = cls(config).to(_dtype(dtype, config, None))
+    if attn_implementation is not None:
+        model.set_attn_implementation(attn_implementation)
+    return model
+
+
+def fill(
+    model: PreTrainedModel,
+    weights: Weights,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    ignore_mismatched: bool = False,
+) -> LoadingInfo:
+    """Give every tensor of a model on the meta device its values from `weights`, or random ones where it has none."""
+    info = LoadingInfo()
+    find = Finder(model, weights.keys())
+    tied = _tied(model)
+    names = [name for name in model.state_dict() if name not in tied]
+    for name in names:
+        where = find(name)
+        target = model.get_parameter(name)
+        found = None if where is None else _fitting(target, where, weights, name, info)
+        if found is None:
+            tensor = torch.empty(target.shape, dtype=dtype, device=device)
+        else:
+            tensor = found.to(device=device, dtype=dtype if found.is_floating_point() else found.dtype)
+        _assign(model, name, nn.Parameter(tensor, requires_grad=target.requires_grad))
+        if where is None:
+            info.missing.append(name)
+    if info.mismatched and not ignore_mismatched:
+        shapes = "; ".join(f"{n} is {file} in the file, {own} in the model" for n, file, own in info.mismatched[:5])
+        raise CheckpointError(
+            f"{len(info.mismatched)} weights have another shape: {shapes}.",
+            "Correct the configuration (num_labels, for example), or pass ignore_mismatched_sizes=True for new ones.",
+        )
+    info.unexpected = find.unused(tied)
+    model.tie_weights()
+    initialise(model, [*info.missing, *(name for name, _, _ in info.mismatched)])
+    return info
+
+
+class Finder:
+    """Finds the tensors of a model among the keys of a checkpoint, with or without the base model's prefix."""
+
+    def __init__(self, model: PreTrainedModel, file_keys: Iterable[str]) -> None:
+        self.model = model
+        self.rules = model.rules()
+        self.prefix = model.base_model_prefix + "."
+        self.spelling = {keys.modern(key): key for key in file_keys}
+        self.used: set[str] = set()
+
+    def __call__(self, name: str) -> Place | None:
+        """Where the model's tensor lies, None if the checkpoint has none."""
+        where = keys.place(name, self.rules)
+        for key in self._spellings(where.key):
+            if key in self.spelling:
+                self.used.add(key)
+                return Place(self.spelling[key], where.part, where.parts, where.transpose)
+        return None
+
+    def _spellings(self, key: str) -> tuple[str, ...]:
+        return (key, key.removeprefix(self.prefix), self.prefix + key)
+
+    def unused(self, tied: Iterable[str]) -> list[str]:
+        """The checkpoint's keys that belong to nothing in the model."""
+        known = {key for name in tied for key in self._spellings(keys.place(name, self.rules).key)}
+        patterns = self.model.definition.ignored
+        rest = [key for key in self.spelling if key not in self.used and key not in known]
+        return [self.spelling[key] for key in rest if not any(fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def own_names(model: PreTrainedModel, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A state dict under the model's own names, from those or from the names that checkpoints use."""
+    own = model.state_dict()
+    if all(name in own for name in state):
+        return state
+    find = Finder(model, state)
+    tied = _tied(model)
+    found: dict[str, Tensor] = {}
+    for name in own:
+        if name in state:
+            found[name] = state[name]
+        elif (where := find(name)) is not None:
+            found[name] = keys.read(where, state[where.key])
+        elif name in tied and (where := find(tied[name])) is not None:
+            found[name] = keys.read(where, state[where.key])
+    found.update({key: state[key] for key in find.unused(tied) if key not in own})
+    return found
+
+
+def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
+    """Random values for the named parameters: normal weights, zero biases, unit norms."""
+    norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+    pads = {f"{name}.weight": module.padding_idx for name, module in model.named_modules() if _is_embedding(module)}
+    with torch.no_grad():
+        for name in names:
+            parameter = model.get_parameter(name)
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif name in norms:
+                parameter.fill_(1.0)
+            else:
+                parameter.normal_(0.0, model.spec.initializer_range)
+                if pads.get(name) is not None:
+                    parameter[pads[name]].zero_()
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embedding)
+
+
+def _tied(model: PreTrainedModel) -> Mapping[str, str]:
+    return model.tied if model.config.tie_word_embeddings else {}
+
+
+def _fitting(
+    target: Tensor, where: Place, weights: Weights, name: str, info: LoadingInfo
+) -> Tensor | None:
+    found = keys.read(where, weights.tensor(where.key))
+    if found.shape != target.shape:
+        info.mismatched.append((name, tuple(found.shape), tuple(target.shape)))
+        return None
+    return found
+
+
+def _assign(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    module, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(module), leaf, parameter)
+
+
+def _config(
+    cls: type[PreTrainedModel],
+    files: ModelFiles | None,
+    config: PreTrainedConfig | str | PathLike[str] | None,
+    options: Options,
+    overrides: Mapping[str, Any],
+) -> PreTrainedConfig:
+    known = {f.name for f in fields(cls.config_class)} | set(cls.config_class.attribute_map) | {"num_labels"}
+    for name in overrides:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"See {cls.config_class.__name__} for its values."
+            raise InputError(f"from_pretrained got {name!r}, neither an option nor a configuration value.", hint)
+    if isinstance(config, PreTrainedConfig):
+        config.update(overrides)
+        return config
+    if config is not None:
+        files = resolve(config, options.source)
+    if files is None:
+        raise InputError("Neither a name nor a config was given.", "Pass the name or the folder of a model.")
+    values = files.read_json(CONFIG_NAME)
+    if values.get("model_type") not in (None, cls.config_class.model_type):
+        raise ConfigError(
+            f"{files.name!r} is a {values['model_type']!r} model; {cls.__name__} loads {cls.config_class.model_type!r}.",
+            "Use the Auto class, which picks the right class.",
+        )
+    return cls.config_class.from_dict(values, **overrides)
+
+
+def _weights(files: ModelFiles | None, config: PreTrainedConfig, options: Options) -> Weights:
+    if options.state_dict is not None:
+        return StateDict(options.state_dict)
+    if files is None:
+        raise InputError("Neither a name nor a state_dict was given.", "Pass one of them, or use from_config.")
+    checkpoint: Weights = Checkpoint.open(
+        files, variant=options.variant, use_safetensors=options.use_safetensors
+    )
+    quantization = config.extra.pop("quantization_config", None)
+    if quantization is None:
+        return checkpoint
+    if quantization != INT8:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        raise UnsupportedError(
+            f"{files.name!r} is quantized with {method!r}, which formers does not read.",
+            "Use the original, unquantized model.",
+        )
+    return Dequantized(checkpoint)
+
+
+def _dtype(choice: str | torch.dtype | None, config: PreTrainedConfig, weights: Weights | None) -> torch.dtype:
+    if choice is None:
+        return torch.float32
+    if choice == "auto":
+        if weights is None or config.dtype is not None:
+            choice = config.dtype or "float32"
+        else:
+            kinds: Iterable[torch.dtype] = map(weights.dtype, weights.keys())
+            return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+    name = str(choice).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise InputError(f"dtype={choice!r} is not supported.", f"Use 'auto' or one of {', '.join(sorted(_DTYPES))}.")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _device(device_map: str | torch.device | Mapping[str, Any] | None) -> torch.device:
+    if isinstance(device_map, Mapping):
+        devices = set(map(str, device_map.values()))
+        if len(devices) != 1:
+            raise UnsupportedError(
+                f"device_map spreads the model over {len(devices)} devices.", 'Use one device, or device_map="auto".'
+            )
+        device_map = devices.pop()
+        device_map = f"cuda:{device_map}" if device_map.isdigit() else device_map
+    if device_map is None:
+        return torch.device("cpu")
+    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device_map)
+    except RuntimeError as error:
+        raise InputError(f"device_map={device_map!r} is no device.", 'Use "auto", "cpu", "cuda" or "cuda:0".') from error
+
+
+def _report(model: PreTrainedModel, info: LoadingInfo) -> None:
+    name = type(model).__name__
+    tell: Callable[[list[str]], str] = lambda names: ", ".join(names[:8]) + (", …" if len(names) > 8 else "")  # noqa: E731
+    new = [*info.missing, *(key for key, _, _ in info.mismatched)]
+    if new:
+        logger.warning("%s: new random weights, to be trained before use: %s", name, tell(new))
+    if info.unexpected:
+        logger.warning("%s: weights of the checkpoint without use here: %s", name, tell(info.unexpected))

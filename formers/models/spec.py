@@ -1,0 +1,134 @@
+"""What a model is, in neutral terms: the skeletons are built from a ModelSpec and know nothing of families."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from formers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from formers.configuration import PreTrainedConfig
+    from formers.models.keys import Rule
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Dense layer, activation and norm that a head applies before its last product. `width` None keeps the input's."""
+
+    activation: str | None
+    norm: bool = False
+    bias: bool = True
+    width: int | None = None
+    dropout_before: bool = False
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How a family's heads are made.
+
+    `pooler` belongs to the bare model (its pooler_output). A head on whole sequences uses `classifier` or
+    `multiple_choice` where given, else the pooler; `token` stands before logits of single tokens.
+    """
+
+    dropout: float
+    pooler: Transform | None = None
+    classifier: Transform | None = None
+    multiple_choice: Transform | None = None
+    token: Transform | None = None
+    token_dropout: float | None = None
+    qa_dropout: float = 0.0
+    masked_lm: Transform | None = None
+    decoder_bias: bool = True
+    pooling: Literal["cls", "mean"] = "cls"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One transformer. Widths in numbers of values, dropouts as probabilities, windows in tokens on either side."""
+
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    ff_width: int
+    activation: str
+    head: HeadSpec
+    norm_eps: float = 1e-12
+    norm_bias: bool = True
+    norm_first: bool = False
+    embedding_width: int | None = None
+    embedding_norm: bool = True
+    positions: int | None = None
+    # Positions count from padding_id + 1 over real tokens only (RoBERTa, MPNet).
+    positions_after: int | None = None
+    token_types: int = 0
+    pad_token_id: int | None = None
+    attention_bias: bool = True
+    ff_bias: bool = True
+    gated: bool = False
+    causal: bool = False
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    ff_dropout: float = 0.0
+    embedding_dropout: float | None = None
+    # Which stored block each layer runs; None: one block a layer.
+    shared_layers: tuple[int, ...] | None = None
+    windows: tuple[int | None, ...] | None = None
+    rope_thetas: tuple[float, ...] | None = None
+    # Divides the attention scores further, as disentangled attention does.
+    score_terms: int = 1
+    initializer_range: float = 0.02
+    # Modules that a family swaps in: (spec) -> position bias, (spec, index) -> block.
+    position_bias: Callable[[ModelSpec], nn.Module] | None = None
+    block: Callable[[ModelSpec, int], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "width", "heads", "ff_width"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(
+                    f"The configuration gives {name} = {value!r}; a positive whole number is expected.",
+                    "Correct config.json.",
+                )
+        if self.width % self.heads:
+            raise ConfigError(
+                f"The hidden size ({self.width}) is not a multiple of the number of attention heads ({self.heads}).",
+                "Correct hidden_size or num_attention_heads in the configuration.",
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def attention_scale(self) -> float:
+        """What multiplies the attention scores."""
+        return float((self.head_dim * self.score_terms) ** -0.5)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks are stored."""
+        return self.layers if self.shared_layers is None else max(self.shared_layers, default=-1) + 1
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One family: its configuration, its spec and its checkpoint keys.
+
+    `base_prefix` is the name of the encoder inside a checkpoint with a head. `rules` map modules of the encoder,
+    `head_rules` those of each head (by head name, "" for all), `ignored` are checkpoint keys without use.
+    """
+
+    config: type[PreTrainedConfig]
+    spec: Callable[[Any], ModelSpec]
+    base_prefix: str
+    rules: Sequence[Rule]
+    head_rules: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
+    ignored: Sequence[str] = ()
+    # Heads whose architecture has another name than the head.
+    architectures: Mapping[str, str] = field(default_factory=dict)
