@@ -96,13 +96,13 @@ def resolve(name_or_path: str | os.PathLike[str], source: Source = Source()) -> 
         raise InputError(f"subfolder={source.subfolder!r} leaves the model's folder.", "Pass a path inside it.")
     path = Path(os.path.expanduser(name))
     if path.is_dir():
-        return ModelFiles(name, _Folder(path, source.subfolder))
+        return ModelFiles(name, Folder(path, source.subfolder))
     if path.is_file():
         raise ModelNotFoundError(f"{name!r} is a file.", "Pass the folder that holds the model.")
     if source.revision in (None, "main") and not source.force_download:
         package = find_package(name)
         if package is not None:
-            return ModelFiles(name, _Folder(package, source.subfolder))
+            return ModelFiles(name, Folder(package, source.subfolder))
     from formers.hub.remote import HubRepo
 
     return ModelFiles(name, HubRepo(ALIASES.get(name, name), source))
@@ -118,7 +118,7 @@ def _as_name(value: Any) -> str:
     )
 
 
-class _Folder:
+class Folder:
     """A model in a folder on this machine."""
 
     def __init__(self, root: Path, subfolder: str) -> None:
@@ -129,5 +129,6 @@ class _Folder:
         self.remedy = "Put the file there, or pass another folder or model name."
 
     def locate(self, filename: str) -> Path | None:
+        """The path of a file, None if there is no such file here."""
         path = self.folder / filename
         return path if path.is_file() else None
