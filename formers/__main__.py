@@ -1,0 +1,5 @@
+"""`python -m formers` is the command `formers`."""
+
+from formers.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m formers.cli`."""
+
+from formers.cli import main
+
+main()

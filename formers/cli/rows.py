@@ -1,0 +1,165 @@
+"""The inputs of `formers run`: texts, lines, or the rows of a CSV or JSONL file, read one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, BinaryIO
+
+from formers.errors import InputError
+
+STDIO = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input: its columns, where it stands (for messages) and how far into the input it reaches (for progress)."""
+
+    columns: dict[str, Any]
+    place: str
+    position: int
+
+    def text(self, column: str) -> str:
+        """The text in `column`. InputError if this row has none."""
+        value = self.columns.get(column)
+        if isinstance(value, str):
+            return value
+        problem = (
+            f"{self.place} has no column {column!r}"
+            if value is None
+            else (f"{self.place}, column {column!r}, holds {value!r}, which is not a text")
+        )
+        raise InputError(problem + ".", "Mend or remove that row, or name another column.")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one input. `columns` are those of the first row, `total` is what the last row's position will be."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+    total: int | None
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows
+
+    def find(self, named: str | None, usual: str, option: str) -> str:
+        """The column that was named, or the usual one, or the only one. InputError, naming `option`, if none is."""
+        if (named or usual) in self.columns:
+            return named or usual
+        if named is None and len(self.columns) == 1:
+            return self.columns[0]
+        raise InputError(
+            f"The input has no column {named or usual!r}; it has {', '.join(map(repr, self.columns))}.",
+            f"Name the column with {option}.",
+        )
+
+    def with_column(self, name: str, value: str) -> Rows:
+        """The same rows with `value` in the column `name` of each."""
+        filled = (replace(row, columns={**row.columns, name: value}) for row in self.rows)
+        return Rows(tuple(dict.fromkeys((*self.columns, name))), filled, self.total)
+
+
+def from_texts(texts: Sequence[str], column: str) -> Rows:
+    """The texts of a command line."""
+    rows = (Row({column: text}, f"text {number}", number) for number, text in enumerate(texts, 1))
+    return Rows((column,), rows, len(texts))
+
+
+@contextmanager
+def from_file(name: str, format: str) -> Iterator[Rows]:
+    """The rows of a file, or of stdin where `name` is "-". Texts are UTF-8; blank lines are skipped."""
+    if name == STDIO:
+        yield _rows("stdin", sys.stdin.buffer, format, total=None)
+        return
+    with open(name, "rb") as file:
+        yield _rows(name, file, format, total=os.fstat(file.fileno()).st_size or None)
+
+
+def _rows(name: str, file: BinaryIO, format: str, total: int | None) -> Rows:
+    lines = _Lines(name, file)
+    columns = _READERS[format](lines)
+    rows = (Row(each, f"{name}, line {lines.number}", lines.position) for each in columns)
+    first = next(rows, None)
+    if first is None:
+        return Rows((), iter(()), total)
+    return Rows(tuple(first.columns), chain([first], rows), total)
+
+
+class _Lines:
+    """The decoded lines of a file, with the number and the end, in bytes, of the last one that was read."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name = name
+        self.number = 0
+        self.position = 0
+        self._file = file
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline()
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.position += len(line)
+        try:
+            return line.decode("utf-8-sig" if self.number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise self.error(f"is not UTF-8: {error.reason}", "Convert the file to UTF-8.") from None
+
+    def error(self, problem: str, remedy: str) -> InputError:
+        return InputError(f"{self.name}, line {self.number}, {problem}.", remedy)
+
+
+def _read_txt(lines: _Lines) -> Iterator[dict[str, Any]]:
+    return ({"text": line.rstrip("\r\n")} for line in lines if not line.isspace())
+
+
+def _read_jsonl(lines: _Lines) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise lines.error(f"is not JSON: {error}", "JSONL holds one JSON object a line.") from None
+        if isinstance(row, str):
+            row = {"text": row}
+        if not isinstance(row, dict):
+            raise lines.error("is neither a JSON object nor a string", "JSONL holds one JSON object a line.")
+        yield row
+
+
+def _read_csv(lines: _Lines) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(2**31 - 1)  # documents are longer than the 128 KiB that csv allows by itself
+    reader = csv.DictReader(lines)
+    try:
+        names = reader.fieldnames or ()
+        if len(set(names)) < len(names):
+            raise lines.error(f"names a column twice: {', '.join(names)}", "Give each column a name of its own.")
+        for row in reader:
+            if None in row:
+                raise lines.error(
+                    f"has more fields than the {len(names)} columns of the first line",
+                    "Quote fields that hold a comma.",
+                )
+            yield row
+    except csv.Error as error:
+        raise lines.error(f"is not CSV: {error}", "Mend that line.") from None
+
+
+_READERS: dict[str, Callable[[_Lines], Iterator[dict[str, Any]]]] = {
+    "txt": _read_txt,
+    "csv": _read_csv,
+    "jsonl": _read_jsonl,
+}
+
+FORMATS = tuple(_READERS)

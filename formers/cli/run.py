@@ -1,0 +1,243 @@
+"""`formers run`: a task's pipeline over texts, or over the lines or rows of a file."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from formers.cli import rows as rows_module
+from formers.cli import writers
+from formers.cli.report import ProgressLine, exit_codes
+from formers.cli.rows import STDIO, Row, Rows, from_file, from_texts
+from formers.cli.writers import Shown, writing
+from formers.registry import TASK_ALIASES, TASKS
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "aggregation_strategy": ("token-classification",),
+    "candidate_labels": ("zero-shot-classification",),
+    "hypothesis_template": ("zero-shot-classification",),
+    "multi_label": ("zero-shot-classification",),
+    "pair_column": ("text-classification",),
+    "question": ("question-answering",),
+    "question_column": ("question-answering",),
+    "targets": ("fill-mask",),
+    "top_k": ("fill-mask", "question-answering", "text-classification"),
+}
+"""The options that not every task takes, and the tasks that take them."""
+
+PREDICTED: dict[str, tuple[str, ...]] = {
+    "feature-extraction": ("features",),
+    "fill-mask": ("token_str", "sequence", "score"),
+    "question-answering": ("answer", "score"),
+    "text-classification": ("label", "score"),
+    "token-classification": ("word", "entity", "score"),
+    "zero-shot-classification": ("label", "score"),
+}
+"""The keys of a prediction that a table shows."""
+
+
+def _option(panel: str, help: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+def _task_option(name: str, help: str, **settings: Any) -> Any:
+    return _option("For some tasks", f"{help} For {', '.join(OPTIONS[name])}.", _flag(name), **settings)
+
+
+def run(
+    task: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted({*TASKS, *TASK_ALIASES}))}.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to work on; without any, stdin is read.")
+    ] = None,
+    input: Annotated[
+        str | None,
+        _option("Input", "Read a .txt, .csv or .jsonl file; - is stdin.", "--input", "-i", metavar="FILE"),
+    ] = None,
+    input_format: Annotated[
+        str | None, _option("Input", "txt, csv or jsonl, where no file name says it.", metavar="FORMAT")
+    ] = None,
+    column: Annotated[
+        str | None,
+        _option(
+            "Input", "Column of the texts (default: text, or the only one); in question answering, of the contexts."
+        ),
+    ] = None,
+    output: Annotated[
+        str, _option("Output", "Write a .jsonl or .csv file; - is stdout.", "--output", "-o", metavar="FILE")
+    ] = STDIO,
+    output_format: Annotated[
+        str | None,
+        _option("Output", "table, jsonl or csv (default: a table on a terminal, else jsonl).", metavar="FORMAT"),
+    ] = None,
+    model: Annotated[
+        str | None, _option("Model", "Model name or folder (default: the task's own).", "--model", "-m")
+    ] = None,
+    revision: Annotated[str | None, _option("Model", "Branch, tag or commit of the model on the hub.")] = None,
+    device: Annotated[str | None, _option("Model", "cpu, cuda, cuda:1, mps, or a GPU's number.")] = None,
+    dtype: Annotated[str | None, _option("Model", "float32, bfloat16, float16 or auto.")] = None,
+    batch_size: Annotated[
+        int | None, _option("Model", "Texts a batch (default: chosen by their lengths).", "--batch-size", "-b", min=1)
+    ] = None,
+    top_k: Annotated[int | None, _task_option("top_k", "How many predictions an input.", min=1)] = None,
+    candidate_labels: Annotated[
+        str | None, _task_option("candidate_labels", "The labels to choose from.", metavar="A,B,C")
+    ] = None,
+    hypothesis_template: Annotated[
+        str | None, _task_option("hypothesis_template", "A sentence with {} for the label.")
+    ] = None,
+    multi_label: Annotated[
+        bool | None, _task_option("multi_label", "Score each label by itself: several may be true.")
+    ] = None,
+    aggregation_strategy: Annotated[
+        str | None,
+        _task_option("aggregation_strategy", "How tokens become entities: none, simple, first, average or max."),
+    ] = None,
+    targets: Annotated[
+        str | None, _task_option("targets", "The only words to fill the mask with.", metavar="A,B,C")
+    ] = None,
+    question: Annotated[str | None, _task_option("question", "One question, asked of every context.")] = None,
+    question_column: Annotated[
+        str | None, _task_option("question_column", "Column of the questions (default: question).")
+    ] = None,
+    pair_column: Annotated[
+        str | None, _task_option("pair_column", "Column of second texts, to classify pairs.")
+    ] = None,
+) -> None:
+    """Run a task on texts, or on the lines or rows of a file.
+
+    Results come in the order of the inputs, each as soon as its batch is done: as a table on a terminal, as JSON lines
+    in a pipe. An output file appears when it is complete.
+    """
+    name = _task(task)
+    given = {
+        "top_k": top_k,
+        "candidate_labels": _listed(candidate_labels),
+        "hypothesis_template": hypothesis_template,
+        "multi_label": multi_label,
+        "aggregation_strategy": aggregation_strategy,
+        "targets": _listed(targets),
+        "question": question,
+        "question_column": question_column,
+        "pair_column": pair_column,
+    }
+    options = _given(given)
+    _check(name, options)
+    where = {each: options.pop(each, None) for each in ("question", "question_column", "pair_column")}
+    loading = {
+        "model": model,
+        "revision": revision,
+        "device": _device(device),
+        "dtype": dtype,
+        "batch_size": batch_size,
+    }
+    terminal = output == STDIO and sys.stdout.isatty()
+    format = _format(output, output_format, writers.FORMATS, "--output-format", "table" if terminal else "jsonl")
+
+    with exit_codes(), _source(name, texts, input, input_format) as rows:
+        if where["question"] is not None:
+            rows = rows.with_column("question", where["question"])
+        fields = _fields(name, rows, column, where["question_column"], where["pair_column"])
+        shown = Shown(tuple(fields.values()), _predicted(name, options))
+        with writing(output, format, shown) as writer, ProgressLine(rows.total, shown=not terminal) as progress:
+            from formers import pipeline
+
+            pipe = pipeline(name, **_given(loading))
+            waiting: deque[Row] = deque()
+            for result in pipe(_handed_over(rows, fields, waiting), **options):
+                row = waiting.popleft()
+                writer.write(row, result)
+                progress.advance(row.position)
+
+
+def _predicted(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    grouped = options.get("aggregation_strategy", "none") != "none"
+    return tuple("entity_group" if each == "entity" and grouped else each for each in PREDICTED[task])
+
+
+def _handed_over(rows: Rows, fields: Mapping[str, str], waiting: deque[Row]) -> Iterator[Any]:
+    """What the pipeline takes of each row. The row itself waits for its result, which comes in the same order."""
+    for row in rows:
+        texts = {name: row.text(column) for name, column in fields.items()}
+        waiting.append(row)
+        yield texts if len(texts) > 1 else texts.popitem()[1]
+
+
+def _source(task: str, texts: list[str] | None, file: str | None, format: str | None) -> AbstractContextManager[Rows]:
+    if texts and (file or format):
+        raise typer.BadParameter("There are texts on the command line already.", param_hint="--input")
+    if texts:
+        return nullcontext(from_texts(texts, "context" if task == "question-answering" else "text"))
+    if file is None and sys.stdin.isatty():
+        raise typer.BadParameter("Give one or more, or --input FILE, or pipe them in.", param_hint="TEXT")
+    file = file or STDIO
+    return from_file(file, _format(file, format, rows_module.FORMATS, "--input-format", "txt"))
+
+
+def _fields(
+    task: str, rows: Rows, column: str | None, question_column: str | None, pair_column: str | None
+) -> dict[str, str]:
+    """Which column each part of the pipeline's input is in. InputError, naming the option, if the input has none."""
+    if not rows.columns:  # an empty input
+        return {}
+    if task == "question-answering":
+        return {
+            "question": rows.find(question_column, "question", "--question-column"),
+            "context": rows.find(column, "context", "--column"),
+        }
+    fields = {"text": rows.find(column, "text", "--column")}
+    if pair_column is not None:
+        fields["text_pair"] = rows.find(pair_column, pair_column, "--pair-column")
+    return fields
+
+
+def _task(name: str) -> str:
+    task = TASK_ALIASES.get(name, name)
+    if task in TASKS:
+        return task
+    names = sorted({*TASKS, *TASK_ALIASES})
+    near = get_close_matches(name, names, n=3, cutoff=0.5) or names
+    raise typer.BadParameter(f"There is no task {name!r}. Did you mean {', '.join(near)}?", param_hint="TASK")
+
+
+def _check(task: str, options: Mapping[str, Any]) -> None:
+    for name in options:
+        if task not in OPTIONS[name]:
+            raise typer.BadParameter(f"It is for {', '.join(OPTIONS[name])}, not for {task}.", param_hint=_flag(name))
+    if task == "zero-shot-classification" and not options.get("candidate_labels"):
+        raise typer.BadParameter("The labels to choose from are missing: a,b,c.", param_hint="--candidate-labels")
+    if "question" in options and "question_column" in options:
+        raise typer.BadParameter("Give one question or a column of them, not both.", param_hint="--question")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _format(file: str, named: str | None, known: Sequence[str], option: str, for_stdio: str) -> str:
+    """The format that the option names, else the file's extension, else the one for stdin and stdout."""
+    if named is None and file == STDIO:
+        return for_stdio
+    format = named or Path(file).suffix.lower().lstrip(".")
+    if format in known:
+        return format
+    problem = f"There is no format {named!r}" if named else f"The name {file!r} does not say the format"
+    raise typer.BadParameter(f"{problem}: choose among {', '.join(known)}.", param_hint=option)
+
+
+def _device(device: str | None) -> str | int | None:
+    return int(device) if device is not None and device.lstrip("-").isdigit() else device
+
+
+def _listed(value: str | None) -> list[str] | None:
+    return None if value is None else [each.strip() for each in value.split(",") if each.strip()]
+
+
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
