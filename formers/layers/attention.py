@@ -81,10 +81,18 @@ def attention_function(choice: str | AttentionFunction | None) -> AttentionFunct
     )
 
 
-class PositionBias(Protocol):
-    """What a family adds to attention scores: (B or 1, heads, S, S) for one run of one layer."""
+# What is added to the scores of one run: (B or 1, heads, S, S) from its queries and keys (B, heads, S, D), or None.
+RunBias = Callable[[Tensor, Tensor, Run], Tensor | None]
+# Made once a layer, for all its runs.
+LayerBias = Callable[["SelfAttention"], RunBias]
 
-    def __call__(self, attention: SelfAttention, query: Tensor, key: Tensor, run: Run) -> Tensor: ...
+
+class PositionBias(Protocol):
+    """What a family adds to attention scores."""
+
+    def __call__(self, runs: Sequence[Run]) -> LayerBias:
+        """Compute what all layers of one forward share."""
+        ...
 
 
 @dataclass
@@ -93,7 +101,7 @@ class AttentionContext:
 
     runs: Sequence[Run]
     function: AttentionFunction
-    position_bias: PositionBias | None = None
+    position_bias: LayerBias | None = None
     # Rotary tables (cos, sin), each (T, rotary width), by base frequency.
     rotary: dict[float, tuple[Tensor, Tensor]] | None = None
     # Filled with one (B, heads, S, S) a layer when the caller wants the weights.
@@ -144,18 +152,26 @@ class SelfAttention(nn.Module):
         if self.rope_theta is not None and context.rotary is not None:
             cos, sin = context.rotary[self.rope_theta]
             query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        mixed = [self._mix(run, query, key, value, context) for run in context.runs]
+        bias = context.position_bias and context.position_bias(self)
+        mixed = [self._mix(run, query, key, value, bias, context) for run in context.runs]
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
-    def _mix(self, run: Run, query: Tensor, key: Tensor, value: Tensor, context: AttentionContext) -> Tensor:
+    def _mix(
+        self,
+        run: Run,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: RunBias | None,
+        context: AttentionContext,
+    ) -> Tensor:
         query, key, value = run.rows(query), run.rows(key), run.rows(value)
-        bias = context.position_bias and context.position_bias(self, query, key, run)
         out = context.function(
             query,
             key,
             value,
             mask=run.visible(self.window, query.device),
-            bias=bias,
+            bias=bias and bias(query, key, run),
             scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
         )

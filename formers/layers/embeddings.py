@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from formers.errors import InputError
 from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
@@ -29,16 +30,23 @@ class Embeddings(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """Ids (T,) or embeddings (T, E), positions (T,) and token types (T,) to hidden states (T, W)."""
-        x = self.tokens(tokens) if tokens.dtype in (torch.int64, torch.int32) else tokens
-        if self.token_types is not None:
-            weight = self.token_types.weight
-            x = x + (weight[0] if token_types is None else self.token_types(token_types))
-        if self.positions is not None:
-            x = x + self.positions(positions)
+        x = self.summed(tokens, positions, token_types)
         if self.norm is not None:
             x = self.norm(x)
         x = F.dropout(x, self.dropout, self.training)
         return x if self.projection is None else self.projection(x)
+
+    def summed(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
+        """The sum of the embeddings (T, E)."""
+        x = self.tokens(tokens) if tokens.dtype in (torch.int64, torch.int32) else tokens
+        if self.token_types is not None:
+            weight = self.token_types.weight
+            x = x + (weight[0] if token_types is None else self.token_types(token_types))
+        elif token_types is not None and bool(token_types.any()):
+            raise InputError("This model has no token types.", "Leave token_type_ids out.")
+        if self.positions is not None:
+            x = x + self.positions(positions)
+        return x
 
 
 def _inside(index: int | None, size: int) -> int | None:

@@ -103,8 +103,11 @@ class ForMaskedLM(_VocabularyHead):
     """Vocabulary logits (B, S, V) for masked tokens. `labels` (B, S), -100 where there is nothing to predict."""
 
     def predict(self, encoded: Encoded, attention_mask: Tensor | None, labels: Tensor | None) -> MaskedLMOutput:
-        """Logits and loss."""
-        logits = self.head(encoded.padded())
+        """Logits and loss. A family with sparse labels gets logits (N, V) of the N labelled tokens alone."""
+        hidden, sparse = encoded.padded(), self.spec.head.sparse_label
+        if labels is not None and sparse is not None:
+            hidden, labels = hidden[labels != sparse], labels[labels != sparse]
+        logits = self.head(hidden)
         return MaskedLMOutput(None if labels is None else token_loss(logits, labels), logits)
 
 
@@ -177,7 +180,8 @@ class ForSequenceClassification(_SequenceHead):
     ) -> SequenceClassifierOutput:
         """Logits and loss."""
         logits = self.sequence_logits(encoded, attention_mask)
-        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        measure = self.spec.head.loss or classification_loss
+        loss = None if labels is None else measure(logits, labels, self.config)
         return SequenceClassifierOutput(loss, logits)
 
 

@@ -131,14 +131,15 @@ class PreTrainedModel(nn.Module):
         """Where checkpoints keep this model's tensor `name`."""
         return keys.place(name, self.rules())
 
-    @classmethod
-    def rules(cls) -> list[keys.Rule]:
-        """The checkpoint rules of this class."""
-        definition = cls.definition
-        if not cls.head_name:
+    def rules(self) -> list[keys.Rule]:
+        """The checkpoint rules of this model."""
+        definition = self.definition
+        if not self.head_name:
             return list(definition.rules)
-        heads = [*definition.head_rules.get(cls.head_name, ()), *definition.head_rules.get("", ())]
-        return [*heads, *keys.prefixed(definition.rules, cls.base_model_prefix + ".", "model.")]
+        heads = [*definition.head_rules.get(self.head_name, ()), *definition.head_rules.get("", ())]
+        if definition.configured_rules is not None:
+            heads += definition.configured_rules(self.config)
+        return [*heads, *keys.prefixed(definition.rules, self.base_model_prefix + ".", "model.")]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; takes the names of this model or those that checkpoints use."""

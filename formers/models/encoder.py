@@ -44,10 +44,10 @@ class EncoderModel(PreTrainedModel):
         self.attention: AttentionFunction = sdpa
         self.gradient_checkpointing = False
         make = spec.block or Block
-        self.embeddings = Embeddings(spec)
+        self.embeddings = (spec.embeddings or Embeddings)(spec)
         self.layers = nn.ModuleList(make(spec, index) for index in range(spec.blocks))
         self.norm = nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias) if spec.norm_first else None
-        self.position_bias = spec.position_bias(spec) if spec.position_bias else None
+        self.position_bias = cast("PositionBias | None", spec.position_bias and spec.position_bias(spec))
         pooler = spec.head.pooler if add_pooling_layer else None
         self.pooler = None if pooler is None else TransformLayer(spec.width, pooler, spec)
         self.post_init()
@@ -103,13 +103,13 @@ class EncoderModel(PreTrainedModel):
         pack = not output_attentions and tokens.device.type == "cpu"
         layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack)
         positions = self._positions(tokens, input_ids, position_ids)
-        types = None if token_type_ids is None else self._token_types(token_type_ids, layout)
+        types = None if token_type_ids is None else layout.gather(token_type_ids)
         flat_positions = layout.gather(positions) if positions is not None else None
         x = self.embeddings(layout.gather(tokens), flat_positions, types)
         context = AttentionContext(
             runs=layout.runs,
             function=eager if output_attentions and self.attention is sdpa else self.attention,
-            position_bias=cast("PositionBias | None", self.position_bias),
+            position_bias=None if self.position_bias is None else self.position_bias(layout.runs),
             rotary=self._rotary(flat_positions, x.dtype),
             weights=[] if output_attentions else None,
         )
@@ -151,13 +151,6 @@ class EncoderModel(PreTrainedModel):
         elif given is None:
             given = torch.arange(length, device=tokens.device)
         return given.expand(batch, length)
-
-    def _token_types(self, token_type_ids: Tensor, layout: Layout) -> Tensor | None:
-        if self.spec.token_types == 0:
-            if bool(token_type_ids.any()):
-                raise InputError("This model has no token types.", "Leave token_type_ids out.")
-            return None
-        return layout.gather(token_type_ids)
 
     def _rotary(self, positions: Tensor | None, dtype: torch.dtype) -> dict[float, tuple[Tensor, Tensor]] | None:
         if self.spec.rope_thetas is None or positions is None:

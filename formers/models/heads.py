@@ -18,7 +18,7 @@ class TransformLayer(nn.Module):
 
     def __init__(self, width: int, transform: Transform, spec: ModelSpec) -> None:
         super().__init__()
-        self.dropout = spec.head.dropout if transform.dropout_before else 0.0
+        self.dropout = transform.dropout
         out = transform.width or width
         self.dense = Linear(width, out, bias=transform.bias)
         self.activation = activation(transform.activation or "linear")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from formers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from formers.configuration import PreTrainedConfig
     from formers.models.keys import Rule
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Transform:
-    """Dense layer, activation and norm that a head applies before its last product. `width` None keeps the input's."""
+    """Dense layer, activation and norm that a head applies before its last product. `width` None keeps the input's.
+
+    `dropout` stands before the dense layer.
+    """
 
     activation: str | None
     norm: bool = False
     bias: bool = True
     width: int | None = None
-    dropout_before: bool = False
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class HeadSpec:
     masked_lm: Transform | None = None
     decoder_bias: bool = True
     pooling: Literal["cls", "mean"] = "cls"
+    # Masked-token logits are computed only where labels differ from this.
+    sparse_label: int | None = None
+    # The loss of whole sequences, (logits, labels, config); None for `heads.classification_loss`.
+    loss: Callable[[Tensor, Tensor, PreTrainedConfig], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ class ModelSpec:
     # Divides the attention scores further, as disentangled attention does.
     score_terms: int = 1
     initializer_range: float = 0.02
-    # Modules that a family swaps in: (spec) -> position bias, (spec, index) -> block.
+    # Modules that a family swaps in: (spec) -> embeddings, (spec) -> position bias, (spec, index) -> block.
+    embeddings: Callable[[ModelSpec], nn.Module] | None = None
     position_bias: Callable[[ModelSpec], nn.Module] | None = None
     block: Callable[[ModelSpec, int], nn.Module] | None = None
 
@@ -121,7 +129,8 @@ class Definition:
     """One family: its configuration, its spec and its checkpoint keys.
 
     `base_prefix` is the name of the encoder inside a checkpoint with a head. `rules` map modules of the encoder,
-    `head_rules` those of each head (by head name, "" for all), `ignored` are checkpoint keys without use.
+    `head_rules` those of each head (by head name, "" for all); `configured_rules` are further ones of the head, which a
+    configuration decides. `ignored` are checkpoint keys without use.
     """
 
     config: type[PreTrainedConfig]
@@ -129,6 +138,7 @@ class Definition:
     base_prefix: str
     rules: Sequence[Rule]
     head_rules: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
+    configured_rules: Callable[[Any], Sequence[Rule]] | None = None
     ignored: Sequence[str] = ()
     # Heads whose architecture has another name than the head.
     architectures: Mapping[str, str] = field(default_factory=dict)
