@@ -21,9 +21,10 @@ def main() -> None:
         try:
             from formers.cli.app import app
         except ModuleNotFoundError as error:
-            if error.name not in ("typer", "rich"):
+            package = (error.name or "").partition(".")[0]
+            if package not in ("typer", "rich"):
                 raise
-            sys.exit(f"error: {MissingDependencyError.for_extra(error.name, 'cli')}")
+            sys.exit(f"error: {MissingDependencyError.for_extra(package, 'cli')}")
         app()
     except KeyboardInterrupt:  # before or after a command, whose own handling is in `formers.cli.report`
         sys.exit(130)
