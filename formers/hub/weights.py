@@ -55,14 +55,14 @@ class _Format:
     def index(self, variant: str | None) -> str:
         return f"{self.stem}.{self.suffix}.index.{variant + '.' if variant else ''}json"
 
+    def owns(self, filename: str, variant: str | None) -> bool:
+        """Whether a file belongs to weights of this format: whole, a shard or the index."""
+        pattern = re.escape(self.name(variant, "#")).replace(r"\#", r"(-\d{5}-of-\d{5})?")
+        return filename == self.index(variant) or re.fullmatch(pattern, filename) is not None
+
 
 SAFETENSORS = _Format("model", "safetensors")
 TORCH_BIN = _Format("pytorch_model", "bin")
-# A weight file of either format: whole or one shard (of variant v), or an index (of variant w).
-_WEIGHT_FILE = re.compile(
-    r"(?:model|pytorch_model)(?:\.(?P<v>[^.]+))?(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)"
-    r"|(?:model\.safetensors|pytorch_model\.bin)\.index\.(?:(?P<w>[^.]+)\.)?json"
-)
 
 
 class Checkpoint:
@@ -123,9 +123,10 @@ def save_weights(
     are not part of this one are removed, so the folder never lacks readable weights.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     form = SAFETENSORS if safe_serialization else TORCH_BIN
     shards = _split(tensors, _bytes(max_shard_size))
+    _check(tensors, form)
+    folder.mkdir(parents=True, exist_ok=True)
     names = [form.name(variant, f"-{i:05d}-of-{len(shards):05d}") for i in range(1, len(shards) + 1)]
     if len(shards) == 1:
         names = [form.name(variant)]
@@ -142,8 +143,7 @@ def save_weights(
         for name, keys in zip(names, shards, strict=True):
             _write(stack.enter_context(staged(folder / name)), {key: tensors[key] for key in keys}, form)
     for old in folder.iterdir():
-        match = _WEIGHT_FILE.fullmatch(old.name)
-        if match and (match["v"] or match["w"]) == variant and old not in written:
+        if old not in written and (SAFETENSORS.owns(old.name, variant) or TORCH_BIN.owns(old.name, variant)):
             old.unlink()
     return written
 
@@ -158,7 +158,7 @@ def _open_safetensors(path: Path) -> _Shard:
     try:
         shard: _Shard = safe_open(path, framework="pt")
     except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, error) from error
     return shard
 
 
@@ -184,12 +184,15 @@ def _open_bin(path: Path) -> _Shard:
         # Files from before torch 1.6 are no zip archives and cannot be mapped.
         state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        if _is_lfs_pointer(path):
+            raise _damaged(path, error) from error
+        reason = re.search(r"WeightsUnpickler error: (.*)", str(error))
         raise CheckpointError(
-            f"{path} holds more than tensors, or is damaged: {str(error).splitlines()[0]}",
-            "formers never runs code from model files: convert the file to safetensors where you trust it.",
+            f"{path} holds more than tensors, or is damaged: {reason[1] if reason else 'it cannot be read'}",
+            "formers runs no code from model files. If you trust the file, convert it to safetensors elsewhere.",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _damaged(path, str(error)) from error
+    except Exception as error:  # anything may come of a file that is not what it says
+        raise _damaged(path, error) from error
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
@@ -212,26 +215,52 @@ def _open_shards(files: ModelFiles, index_name: str) -> dict[str, _Shard]:
                 "Do not use this model: its index is damaged or malicious.",
             )
         shards[filename] = _open_shard(files.require(filename))
-    keys = {filename: set(shard.keys()) for filename, shard in shards.items()}
-    missing = [key for key, filename in weight_map.items() if key not in keys[filename]]
+    found = {filename: set(shard.keys()) for filename, shard in shards.items()}
+    missing = [key for key, filename in weight_map.items() if key not in found[filename]]
     if missing:
         raise CheckpointError(
             f"{index_name!r} of {files.name!r} promises weights that its shards lack: {_some(missing)}.",
             "Download or save the model again.",
         )
-    return {key: shards[filename] for key, filename in weight_map.items()}
+    # Weights that the index forgot are read too, as in the reference implementation.
+    unlisted = {key: shards[filename] for filename, keys in found.items() for key in sorted(keys)}
+    return unlisted | {key: shards[filename] for key, filename in weight_map.items()}
 
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor], form: _Format) -> None:
-    contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
-    if form is TORCH_BIN:
-        import torch
+    import torch
 
-        torch.save(contiguous, path)
+    if form is TORCH_BIN:
+        torch.save({key: _compact(tensor.detach().cpu()) for key, tensor in tensors.items()}, path)
         return
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file(contiguous, path, metadata={"format": "pt"})
+    try:
+        save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, path, {"format": "pt"})
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path.parent} cannot take the weights: {error}.", "Check its free space and rights."
+        ) from error
+
+
+def _check(tensors: Mapping[str, torch.Tensor], form: _Format) -> None:
+    """Refuse what cannot be written, before anything is."""
+    import torch
+
+    bad = [key for key, tensor in tensors.items() if tensor.is_meta or tensor.layout is not torch.strided]
+    if bad:
+        raise InputError(f"Weights without dense values cannot be saved: {_some(bad)}.", "Load or densify them first.")
+    owner: dict[tuple[torch.device, int], str] = {}
+    for key, tensor in tensors.items() if form is SAFETENSORS else ():
+        first = owner.setdefault((tensor.device, tensor.data_ptr()), key) if tensor.numel() else key
+        if first != key:
+            raise InputError(f"{first!r} and {key!r} share their memory.", "Save tied weights under one name only.")
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor alone: torch.save would write all of the memory that a view looks into."""
+    return tensor.contiguous() if tensor.untyped_storage().nbytes() == _nbytes(tensor) else tensor.clone()
 
 
 def _split(tensors: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:
@@ -252,19 +281,25 @@ def _nbytes(tensor: torch.Tensor) -> int:
 
 
 def _bytes(size: int | str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(size), re.IGNORECASE)
-    number = float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ") if match else 0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B?\s*", str(size), re.IGNORECASE)
+    number = float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper()) if match else 0
     if number < 1:
         raise InputError(f"max_shard_size={size!r} is not a size.", "Pass a number of bytes, or text such as '5GB'.")
     return int(number)
 
 
-def _damaged(path: Path, detail: str) -> CheckpointError:
-    if path.read_bytes()[:40].startswith(b"version https://git-lfs"):
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    if _is_lfs_pointer(path):
         return CheckpointError(f"{path} is a Git LFS pointer, not the weights.", "Fetch the file with: git lfs pull")
+    detail = (str(error) or type(error).__name__).splitlines()[0]
     return CheckpointError(
-        f"{path} is damaged: {detail.splitlines()[0]}.", "Save it again, or fetch it again with force_download=True."
+        f"{path} is damaged: {detail}.", "Save it again, or fetch it again with force_download=True."
     )
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(23) == b"version https://git-lfs"
 
 
 def _some(names: list[str]) -> str:
