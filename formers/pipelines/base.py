@@ -128,17 +128,18 @@ class Pipeline(ABC, Generic[O]):
         `batch_size` forces batches of that many, in input order. `num_workers` is accepted for compatibility: the
         tokenizer uses all cores by itself. The other keywords are the task's options, for this call alone.
         """
-        chosen = self.options(options)
+        chosen = self.options(options) if options else self.defaults
+        size = _positive("batch_size", batch_size) or self.batch_size
         if self.is_single(inputs):
-            return self._answer(inputs, chosen, batch_size)
+            return self._answer(inputs, chosen, size)
         if isinstance(inputs, Sequence) or hasattr(inputs, "tolist"):
             inputs = inputs if isinstance(inputs, Sequence) else inputs.tolist()
-            return list(self._answers(inputs, chosen, batch_size, at_once=True))
-        return self._stream(inputs, chosen, batch_size)
+            return list(self._answers(inputs, chosen, size, at_once=True))
+        return self._stream(inputs, chosen, size)
 
     def stream(self, inputs: Iterable[Any], *, batch_size: int | None = None, **options: Any) -> Results:
         """Answers to any iterable of inputs, lists too, one by one as they are ready."""
-        return self._stream(inputs, self.options(options), batch_size)
+        return self._stream(inputs, self.options(options), _positive("batch_size", batch_size) or self.batch_size)
 
     def transform(self, X: Any) -> Any:
         """The call, under scikit-learn's name."""
@@ -148,7 +149,7 @@ class Pipeline(ABC, Generic[O]):
 
     def is_single(self, inputs: Any) -> bool:
         """Whether `inputs` is one input rather than several."""
-        return isinstance(inputs, (str, Mapping))
+        return isinstance(inputs, (str, bytes, Mapping))
 
     def options(self, given: Mapping[str, Any]) -> O:
         """The pipeline's own options, changed by those given; unknown names are an error."""
@@ -169,7 +170,7 @@ class Pipeline(ABC, Generic[O]):
 
     # Running.
 
-    def _stream(self, inputs: Any, options: O, batch_size: int | None) -> Results:
+    def _stream(self, inputs: Any, options: O, size: int | None) -> Results:
         if hasattr(inputs, "__iter__"):
             source = iter(inputs)
         elif hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
@@ -180,21 +181,18 @@ class Pipeline(ABC, Generic[O]):
                 "Pass a text, a list of texts, a dataset or an iterator over texts.",
             )
         length = len(inputs) if hasattr(inputs, "__len__") else None
-        return Results(self._answers(source, options, batch_size), length)
+        return Results(self._answers(source, options, size), length)
 
-    def _answer(self, item: Any, options: O, batch_size: int | None) -> Any:
+    def _answer(self, item: Any, options: O, size: int | None) -> Any:
         prepared = self.preprocess((item,), options)
         rows = prepared[0].rows
         if len(rows) > 1:
-            return next(self._run(prepared, options, batch_size or self.batch_size))
+            return next(self._run(prepared, options, size))
         with torch.inference_mode():
             outputs = self.forward(rows, options)
         return self.postprocess(prepared[0], outputs, options)
 
-    def _answers(
-        self, inputs: Iterable[Any], options: O, batch_size: int | None, at_once: bool = False
-    ) -> Iterator[Any]:
-        size = _positive("batch_size", batch_size) or self.batch_size
+    def _answers(self, inputs: Iterable[Any], options: O, size: int | None, at_once: bool = False) -> Iterator[Any]:
         if size is not None or at_once:
             largest = size or self.window
             cut = windows(inputs, largest, first=largest, patience=math.inf)

@@ -26,7 +26,6 @@ TOKENIZER_ARGUMENTS = frozenset(
         "add_special_tokens",
         "padding",
         "padding_side",
-        "pad_to_multiple_of",
         "return_attention_mask",
         "return_token_type_ids",
         "split_special_tokens",
@@ -169,9 +168,12 @@ class TextEncoder:
         call: dict[str, Any] = {"return_attention_mask": padded, "return_token_type_ids": None}
         if not pair and not self._types_alone:
             call["return_token_type_ids"] = False
+        call.update(options.tokenizer_arguments)
         if padded:
             call["max_length"] = options.max_length or self.limit
-        call.update(options.tokenizer_arguments)
+        else:
+            # Padding to the longest is for batches, which are made later.
+            call.pop("padding", None)
         call.update(arguments)
         if pair:
             batch = self.tokenizer([text[0] for text in texts], [text[1] for text in texts], **call)

@@ -111,8 +111,10 @@ def pipeline(
         loading["dtype"] = (None if on_cpu else "auto") if chosen == "auto" else chosen
         auto = getattr(import_module("formers.models.auto"), TASKS[task].auto)
         loaded = auto.from_pretrained(model, **loading, **({} if config is None else {"config": config}))
-    elif config is not None or model_kwargs:
-        raise InputError("A loaded model is given with config= or model_kwargs=.", "Pass the model's name instead.")
+    elif model_kwargs or not isinstance(config, (str, PathLike, type(None))):
+        raise InputError(
+            "A loaded model is given with model_kwargs or a configuration.", "Pass the model's name instead."
+        )
     build = pipeline_class or _class_of(task)
     return build(
         loaded,

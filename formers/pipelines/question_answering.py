@@ -94,7 +94,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
 
     def is_single(self, inputs: Any) -> bool:
         """Whether `inputs` is one question."""
-        return isinstance(inputs, (str, Mapping)) or hasattr(inputs, "question_text")
+        return hasattr(inputs, "question_text") or super().is_single(inputs)
 
     def preprocess(self, inputs: Sequence[Any], options: QuestionAnsweringOptions) -> list[Prepared]:
         """Tokenize questions with contexts, long contexts into several overlapping rows."""

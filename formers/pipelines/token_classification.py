@@ -98,7 +98,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
 
     def is_single(self, inputs: Any) -> bool:
         """Whether `inputs` is one text."""
-        return isinstance(inputs, (str, Mapping, _Given))
+        return isinstance(inputs, _Given) or super().is_single(inputs)
 
     def preprocess(self, inputs: Sequence[Any], options: TokenClassificationOptions) -> list[Prepared]:
         """Tokenize texts with offsets, long ones into several rows where a stride is given."""
