@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,17 +149,33 @@ def save_weights(
 
 
 def _open_shard(path: Path) -> _Shard:
-    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
+    return _Safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
 
 
-def _open_safetensors(path: Path) -> _Shard:
-    from safetensors import SafetensorError, safe_open
+class _Safetensors:
+    """The tensors of a safetensors file, mapped."""
 
-    try:
-        shard: _Shard = safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-    return shard
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        self._path = path
+        self._file = self._guarded(lambda: safe_open(path, framework="pt"))
+
+    def keys(self) -> Iterable[str]:
+        keys: list[str] = self._file.keys()
+        return keys
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._guarded(lambda: self._file.get_tensor(name))
+        return tensor
+
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        from safetensors import SafetensorError
+
+        try:
+            return action()
+        except SafetensorError as error:
+            raise _damaged(self._path, error) from error
 
 
 class _TorchBin:

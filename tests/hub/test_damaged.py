@@ -51,6 +51,7 @@ DAMAGED = {
     "shape that overflows": safetensors({"w": entry([2**32, 2**32, 2**32], 0, 16)}, bytes(16)),
     "overlapping tensors": safetensors({"v": entry([4], 0, 16), "w": entry([4], 8, 24)}, bytes(24)),
     "unknown type": safetensors({"w": entry([4], 0, 16, "F31")}, bytes(16)),
+    "type that torch lacks": safetensors({"w": entry([4], 0, 3, "F6_E2M3")}, bytes(3)),
     "negative shape": safetensors({"w": entry([-4], 0, 16)}, bytes(16)),
     "a web page": b"<!DOCTYPE html><html><body>Please log in</body></html>",
 }
