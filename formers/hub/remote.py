@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formers.errors import FormersError, InputError, ModelNotFoundError
-from formers.hub.paths import hub_cache
+from formers.hub.paths import hub_cache, is_inside
 
 if TYPE_CHECKING:
     from formers.hub.files import Source
@@ -35,6 +35,8 @@ class HubRepo:
                 f"There is no folder {name!r}, and a model on the hub cannot have that name.",
                 "Pass an existing folder, or a name such as 'sentence-transformers/all-MiniLM-L6-v2'.",
             )
+        if source.revision and not is_inside(source.revision):
+            raise InputError(f"revision={source.revision!r} is not a revision.", "Pass a branch, a tag or a commit.")
         self._name = name
         self._source = source
         self._revision = source.revision or "main"
@@ -126,7 +128,7 @@ class HubRepo:
             return None
         except Exception as error:
             raise self._refusal(error) or ModelNotFoundError(
-                f"The download of {filename!r} of {self._name!r} failed, and nothing of it was kept: {_line(error)}",
+                f"The download of {filename!r} of {self._name!r} failed; no half file took its place: {_line(error)}",
                 f"Try again; check the connection, and the free space and write access of {str(self._cache)!r}.",
             ) from error
         self._fetched.add(filename)
