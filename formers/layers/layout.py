@@ -76,8 +76,9 @@ class Layout:
 def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, pack: bool = True) -> Layout:
     """The layout of a batch (B, S) with an attention mask (B, S), non-zero where a token counts, or None.
 
-    With `pack`, tokens that do not count are dropped and the sequences sorted into runs of equal length; that needs each
-    sequence's tokens to be neighbours, or the batch stays one run with a mask.
+    With `pack`, tokens that do not count are dropped and the sequences sorted into runs of equal length, where all
+    padding is on the right. Otherwise the batch stays one run with a mask: heads look at the first place of each row,
+    and what stands there is to come out the same.
     """
     if mask is None:
         return Layout(batch, length, [Run(0, batch, length, None, causal)])
@@ -85,7 +86,7 @@ def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, 
     lengths = counts.sum(1).tolist()
     if min(lengths) == length:
         return Layout(batch, length, [Run(0, batch, length, None, causal)])
-    if not (pack and min(lengths) > 0 and _contiguous(counts)):
+    if not (pack and min(lengths) > 0 and _padded_right(counts)):
         return Layout(batch, length, [Run(0, batch, length, counts[:, None, None, :], causal)])
     kept = counts.flatten().nonzero().squeeze(1)
     order = sorted(range(batch), key=lengths.__getitem__)
@@ -103,7 +104,6 @@ def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, 
     return Layout(batch, length, runs, kept)
 
 
-def _contiguous(counts: Tensor) -> bool:
-    """Whether the kept tokens of every row are neighbours: each row changes from dropped to kept at most once."""
-    begins = (counts[:, 1:] & ~counts[:, :-1]).sum(1) + counts[:, 0]
-    return bool((begins <= 1).all())
+def _padded_right(counts: Tensor) -> bool:
+    """Whether no row goes from dropped to kept tokens."""
+    return not bool((counts[:, 1:] & ~counts[:, :-1]).any())

@@ -15,6 +15,7 @@ from formers.models.heads import (
     OutputHead,
     classification_loss,
     discriminator_loss,
+    labels_padding,
     mean_pool,
     next_token_loss,
     span_loss,
@@ -81,6 +82,7 @@ class EncoderWithHead(PreTrainedModel):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            labels_padding(labels, attention_mask),
         )
         output = self.predict(encoded, attention_mask, labels)
         return self.finish(_with_states(output, encoded), return_dict)
@@ -270,6 +272,7 @@ class ForQuestionAnswering(EncoderWithHead):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            keep_padding=start_positions is not None,
         )
         start, end = (part.squeeze(-1).contiguous() for part in self.head(encoded.padded()).split(1, dim=-1))
         loss = None
@@ -330,6 +333,7 @@ class ForPreTraining(_PreTraining):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            labels_padding(labels, attention_mask),
         )
         output = PreTrainingOutput(*self.both(encoded, labels, next_sentence_label))
         return self.finish(_with_states(output, encoded), return_dict)
@@ -362,6 +366,7 @@ class ForSentenceOrderPreTraining(_PreTraining):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            labels_padding(labels, attention_mask),
         )
         output = SentenceOrderOutput(*self.both(encoded, labels, sentence_order_label))
         return self.finish(_with_states(output, encoded), return_dict)

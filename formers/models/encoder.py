@@ -89,8 +89,12 @@ class EncoderModel(PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        keep_padding: bool = False,
     ) -> Encoded:
-        """Ids (B, S) or embeddings (B, S, E), mask (B, S), token types and positions (B, S) to hidden states."""
+        """Ids (B, S) or embeddings (B, S, E), mask (B, S), token types and positions (B, S) to hidden states.
+
+        Those of padding are zero where it was dropped; `keep_padding` computes them.
+        """
         output_attentions = _given(output_attentions, self.config.output_attentions)
         output_hidden_states = _given(output_hidden_states, self.config.output_hidden_states)
         tokens = _tokens(input_ids, inputs_embeds)
@@ -100,12 +104,14 @@ class EncoderModel(PreTrainedModel):
                 f"attention_mask has the shape {tuple(attention_mask.shape)}; the input has {(batch, length)}.",
                 "Pass the mask that the tokenizer returned with these ids.",
             )
-        pack = not output_attentions and tokens.device.type == "cpu"
+        pack = not (output_attentions or keep_padding) and tokens.device.type == "cpu"
         layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack)
         positions = self._positions(tokens, input_ids, position_ids)
         types = None if token_type_ids is None else layout.gather(token_type_ids)
         flat_positions = layout.gather(positions) if positions is not None else None
         x = self.embeddings(layout.gather(tokens), flat_positions, types)
+        if self.spec.zero_padding and layout.runs[0].mask is not None:
+            x = x * layout.runs[0].mask.flatten()[:, None]
         context = AttentionContext(
             runs=layout.runs,
             function=eager if output_attentions and self.attention is sdpa else self.attention,

@@ -12,6 +12,9 @@ from formers.layers.activations import activation
 from formers.layers.linear import Linear
 from formers.models.spec import ModelSpec, Transform
 
+# The label of tokens that a loss leaves out.
+IGNORED = -100
+
 
 class TransformLayer(nn.Module):
     """Dense, activation, norm."""
@@ -27,7 +30,7 @@ class TransformLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, W) to (…, width of the transform)."""
         x = F.dropout(x, self.dropout, self.training) if self.dropout else x
-        x = self.dense.activated(x, self.activation)
+        x = self.activation(self.dense(x))
         return x if self.norm is None else self.norm(x)
 
 
@@ -73,6 +76,13 @@ def classification_loss(logits: Tensor, labels: Tensor, config: PreTrainedConfig
         f"config.problem_type is {config.problem_type!r}.",
         "Use 'regression', 'single_label_classification' or 'multi_label_classification'.",
     )
+
+
+def labels_padding(labels: Tensor | None, attention_mask: Tensor | None) -> bool:
+    """Whether labels of tokens (B, S) count padding in, so that the loss needs its logits too."""
+    if labels is None or attention_mask is None or labels.shape != attention_mask.shape:
+        return False
+    return bool((labels[attention_mask == 0] != IGNORED).any())
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -19,11 +19,15 @@ from formers.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Rename:
-    """The module `model` is called `file` in checkpoints; `transpose` where they keep (in, out) matrices."""
+    """The module `model` is called `file` in checkpoints; `transpose` where they keep (in, out) matrices.
+
+    `copy` is the name of a second one in checkpoints with untied embeddings; where it is there, it is the one in use.
+    """
 
     file: str
     model: str
     transpose: bool = False
+    copy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Place:
     part: int = 0
     parts: int = 1
     transpose: bool = False
+    copy: str | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -67,9 +72,12 @@ def place(name: str, rules: Iterable[Rule]) -> Place:
         models = (rule.model,) if isinstance(rule, Rename) else rule.models
         for part, model in enumerate(models):
             key = _substitute(name, model, rule.file)
-            if key is not None:
-                transpose = isinstance(rule, Rename) and rule.transpose and key.endswith("weight")
-                return Place(key, part, len(models), transpose)
+            if key is None:
+                continue
+            if isinstance(rule, Fuse):
+                return Place(key, part, len(models))
+            copy = None if rule.copy is None else _substitute(name, model, rule.copy)
+            return Place(key, transpose=rule.transpose and key.endswith("weight"), copy=copy)
     return Place(name)
 
 
@@ -78,7 +86,8 @@ def prefixed(rules: Sequence[Rule], file: str, model: str) -> list[Rule]:
 
     def below(rule: Rule) -> Rule:
         if isinstance(rule, Rename):
-            return Rename(file + rule.file, model + rule.model, rule.transpose)
+            copy = None if rule.copy is None else file + rule.copy
+            return replace(rule, file=file + rule.file, model=model + rule.model, copy=copy)
         return Fuse(file + rule.file, tuple(model + name for name in rule.models))
 
     rest = [Rename(file.rstrip("."), model.rstrip("."))] if model else []
@@ -97,18 +106,22 @@ def read(where: Place, tensor: Tensor) -> Tensor:
     return tensor.t() if where.transpose else tensor
 
 
-def write(tensors: Mapping[str, Tensor], locate: Callable[[str], Place]) -> dict[str, Tensor]:
-    """The checkpoint's tensors from the model's."""
+def write(tensors: Mapping[str, Tensor], locate: Callable[[str], Place], copies: bool) -> dict[str, Tensor]:
+    """The checkpoint's tensors from the model's, with the copies that untied embeddings ask for."""
     parts: dict[str, list[Tensor | None]] = {}
     for name, tensor in tensors.items():
         where = locate(name)
+        if copies and where.copy is not None:
+            parts[where.copy] = [tensor.clone()]
         whole = parts.setdefault(where.key, [None] * where.parts)
         whole[where.part] = tensor.t() if where.transpose else tensor
     joined: dict[str, Tensor] = {}
     for key, pieces in parts.items():
         present = [piece for piece in pieces if piece is not None]
         if len(present) < len(pieces):
-            raise CheckpointError(f"Only {len(present)} of {len(pieces)} parts of {key!r} are given.", "Give all parts.")
+            raise CheckpointError(
+                f"Only {len(present)} of {len(pieces)} parts of {key!r} are given.", "Give all parts."
+            )
         joined[key] = present[0] if len(present) == 1 else torch.cat(present)
     return joined
 

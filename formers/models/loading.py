@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from os import PathLike
@@ -47,7 +47,10 @@ class Options:
 
 @dataclass
 class LoadingInfo:
-    """Tensors of the model that no file had, tensors of the files without use, and those of another shape."""
+    """Tensors of the model that no file had, tensors of the files without use, and those of another shape.
+
+    All by the names that files use.
+    """
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -145,18 +148,22 @@ def fill(
     info = LoadingInfo()
     find = Finder(model, weights.keys())
     tied = _tied(model)
-    names = [name for name in model.state_dict() if name not in tied]
-    for name in names:
+    new: list[str] = []
+    for name in [name for name in model.state_dict() if name not in tied]:
         where = find(name)
         target = model.get_parameter(name)
-        found = None if where is None else _fitting(target, where, weights, name, info)
+        found = None if where is None else keys.read(where, weights.tensor(where.key))
         if found is None:
+            info.missing.extend({model.place(name).key} - set(info.missing))
+        elif found.shape != target.shape:
+            info.mismatched.append((model.place(name).key, tuple(found.shape), tuple(target.shape)))
+            found = None
+        if found is None:
+            new.append(name)
             tensor = torch.empty(target.shape, dtype=dtype, device=device)
         else:
             tensor = found.to(device=device, dtype=dtype if found.is_floating_point() else found.dtype)
         _assign(model, name, nn.Parameter(tensor, requires_grad=target.requires_grad))
-        if where is None:
-            info.missing.append(name)
     if info.mismatched and not ignore_mismatched:
         shapes = "; ".join(f"{n} is {file} in the file, {own} in the model" for n, file, own in info.mismatched[:5])
         raise CheckpointError(
@@ -165,7 +172,7 @@ def fill(
         )
     info.unexpected = find.unused(tied)
     model.tie_weights()
-    initialise(model, [*info.missing, *(name for name, _, _ in info.mismatched)])
+    initialise(model, new)
     return info
 
 
@@ -182,14 +189,12 @@ class Finder:
     def __call__(self, name: str) -> Place | None:
         """Where the model's tensor lies, None if the checkpoint has none."""
         where = keys.place(name, self.rules)
-        for key in self._spellings(where.key):
-            if key in self.spelling:
-                self.used.add(key)
-                return Place(self.spelling[key], where.part, where.parts, where.transpose)
-        return None
+        held = [key for key in (*self._spellings(where.copy), *self._spellings(where.key)) if key in self.spelling]
+        self.used.update(held)
+        return replace(where, key=self.spelling[held[0]]) if held else None
 
-    def _spellings(self, key: str) -> tuple[str, ...]:
-        return (key, key.removeprefix(self.prefix), self.prefix + key)
+    def _spellings(self, key: str | None) -> tuple[str, ...]:
+        return () if key is None else (key, key.removeprefix(self.prefix), self.prefix + key)
 
     def unused(self, tied: Iterable[str]) -> list[str]:
         """The checkpoint's keys that belong to nothing in the model."""
@@ -210,9 +215,7 @@ def own_names(model: PreTrainedModel, state: Mapping[str, Tensor]) -> Mapping[st
     for name in own:
         if name in state:
             found[name] = state[name]
-        elif (where := find(name)) is not None:
-            found[name] = keys.read(where, state[where.key])
-        elif name in tied and (where := find(tied[name])) is not None:
+        elif (where := find(name)) is not None or (name in tied and (where := find(tied[name])) is not None):
             found[name] = keys.read(where, state[where.key])
     found.update({key: state[key] for key in find.unused(tied) if key not in own})
     return found
@@ -241,16 +244,6 @@ def _is_embedding(module: nn.Module) -> bool:
 
 def _tied(model: PreTrainedModel) -> Mapping[str, str]:
     return model.tied if model.config.tie_word_embeddings else {}
-
-
-def _fitting(
-    target: Tensor, where: Place, weights: Weights, name: str, info: LoadingInfo
-) -> Tensor | None:
-    found = keys.read(where, weights.tensor(where.key))
-    if found.shape != target.shape:
-        info.mismatched.append((name, tuple(found.shape), tuple(target.shape)))
-        return None
-    return found
 
 
 def _assign(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -292,9 +285,7 @@ def _weights(files: ModelFiles | None, config: PreTrainedConfig, options: Option
         return StateDict(options.state_dict)
     if files is None:
         raise InputError("Neither a name nor a state_dict was given.", "Pass one of them, or use from_config.")
-    checkpoint: Weights = Checkpoint.open(
-        files, variant=options.variant, use_safetensors=options.use_safetensors
-    )
+    checkpoint: Weights = Checkpoint.open(files, variant=options.variant, use_safetensors=options.use_safetensors)
     quantization = config.extra.pop("quantization_config", None)
     if quantization is None:
         return checkpoint
@@ -339,7 +330,9 @@ def _device(device_map: str | torch.device | Mapping[str, Any] | None) -> torch.
     try:
         return torch.device(device_map)
     except RuntimeError as error:
-        raise InputError(f"device_map={device_map!r} is no device.", 'Use "auto", "cpu", "cuda" or "cuda:0".') from error
+        raise InputError(
+            f"device_map={device_map!r} is no device.", 'Use "auto", "cpu", "cuda" or "cuda:0".'
+        ) from error
 
 
 def _report(model: PreTrainedModel, info: LoadingInfo) -> None:

@@ -52,7 +52,7 @@ def checkpoint_tensors(model: PreTrainedModel, state_dict: Mapping[str, Tensor] 
     """The model's tensors under the names of checkpoints, tied ones once."""
     tied = model.tied if model.config.tie_word_embeddings else {}
     own = {name: tensor for name, tensor in (state_dict or model.state_dict()).items() if name not in tied}
-    return keys.write(own, model.place)
+    return keys.write(own, model.place, copies=not tied)
 
 
 def push(model: PreTrainedModel, repo_id: str, private: bool | None, token: str | bool | None) -> str:

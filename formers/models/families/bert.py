@@ -78,10 +78,10 @@ CLASSIFIER = {
     "ForTokenClassification": (Rename("classifier", "head.output"),),
     "ForQuestionAnswering": (Rename("qa_outputs", "head.output"),),
 }
-_MASKED_LM = (
+MASKED_LM = (
     Rename("cls.predictions.transform.dense", "head.transform.dense"),
     Rename("cls.predictions.transform.LayerNorm", "head.transform.norm"),
-    Rename("cls.predictions.bias", "head.output.bias"),
+    Rename("cls.predictions.bias", "head.output.bias", copy="cls.predictions.decoder.bias"),
     Rename("cls.predictions.decoder", "head.output"),
 )
 
@@ -93,11 +93,11 @@ DEFINITIONS = {
         rules=(*EMBEDDINGS, *LAYERS, Rename("pooler.dense", "pooler.dense")),
         head_rules={
             **CLASSIFIER,
-            "ForMaskedLM": _MASKED_LM,
-            "LMHeadModel": _MASKED_LM,
-            "ForPreTraining": (*_MASKED_LM, Rename("cls.seq_relationship", "pair_head.output")),
+            "ForMaskedLM": MASKED_LM,
+            "LMHeadModel": MASKED_LM,
+            "ForPreTraining": (*MASKED_LM, Rename("cls.seq_relationship", "pair_head.output")),
             "ForNextSentencePrediction": (Rename("cls.seq_relationship", "head.output"),),
         },
-        ignored=("*embeddings.position_ids", "cls.predictions.decoder.bias"),
+        ignored=("*embeddings.position_ids",),
     )
 }
