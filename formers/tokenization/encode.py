@@ -1,0 +1,254 @@
+"""The way of a call: texts in, the engine's ids, padded rows or tensors out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from tokenizers import Encoding, Tokenizer
+
+from formers.errors import InputError
+from formers.tokenization.batch import BatchEncoding
+from formers.tokenization.engine import Engines, Truncation
+from formers.tokenization.inputs import collect, explain, holds_pairs
+from formers.tokenization.padding import pad_rows
+from formers.tokenization.settings import Limits
+from formers.tokenization.tensors import as_tensor, concatenate, flatten, mask, pack, ragged, wrap
+
+# Texts per call of the engine: enough to keep every core busy, few enough to bound the memory of its encodings.
+_CHUNK = 2048
+
+# What is fetched from the engine's encodings. Masks and all-zero types are made here: that is faster.
+_GETTERS = {
+    "input_ids": attrgetter("ids"),
+    "token_type_ids": attrgetter("type_ids"),
+    "special_tokens_mask": attrgetter("special_tokens_mask"),
+    "offset_mapping": attrgetter("offsets"),
+}
+
+
+class Request(NamedTuple):
+    """What one call wants. `tensors`: "pt", "np" or None for lists."""
+
+    limits: Limits
+    add_special_tokens: bool
+    is_split_into_words: bool
+    split_special_tokens: bool
+    tensors: str | None
+    token_type_ids: bool
+    attention_mask: bool
+    special_tokens_mask: bool
+    offsets: bool
+    overflow: bool
+    lengths: bool
+
+
+class Fill(NamedTuple):
+    """What padding is made of."""
+
+    token: str
+    id: int
+    type_id: int
+
+
+@dataclass
+class _Rows:
+    """What the engine gave: for every name its rows as lists or, for tensors, flat arrays that hold them in a row."""
+
+    columns: dict[str, list[Any]]
+    lengths: list[int] = field(default_factory=list)
+    longest: int = 0
+    owners: list[int] = field(default_factory=list)
+    encodings: list[Encoding] = field(default_factory=list)
+
+
+class _Shape(NamedTuple):
+    """The padded form of the rows: `width` tokens at least, filled up on the left or the right."""
+
+    width: int
+    left: bool
+    fill: Fill
+
+
+_UNPADDED = _Shape(0, False, Fill("", 0, 0))
+
+
+def encode(
+    engines: Engines, text: Any, text_pair: Any, request: Request, fill: Fill | None
+) -> tuple[BatchEncoding, int]:
+    """Tokenize one text (the values are flat lists, unless tensors or overflow are wanted) or a batch of texts.
+
+    fill: needed where the request asks for padding. Returns the batch and the tokens of the longest row.
+    """
+    inputs, batched = collect(text, text_pair, request.is_split_into_words)
+    padding, truncation, _ = request.limits
+    pairs = holds_pairs(inputs, request.is_split_into_words)
+    if truncation is not None:
+        _check_room(engines.base, truncation, request, pairs)
+    engine = engines.get(truncation, request.split_special_tokens)
+    rows = _run(engine, inputs, request, zero_types=not pairs and engines.gives_zero_types)
+    if padding is None or fill is None:
+        shape = _UNPADDED
+    else:
+        shape = _Shape(padding.width(rows.longest), padding.side == "left", fill)
+    if request.tensors is not None:
+        data = _as_tensors(rows, request, shape, request.tensors)
+    else:
+        data = _as_lists(rows, request, shape)
+        if not batched and not request.overflow:
+            data = {name: value if name == "length" else value[0] for name, value in data.items()}
+    if request.offsets or request.overflow:
+        batch = BatchEncoding.with_lazy_encodings(data, lambda: _padded(rows.encodings, shape))
+    else:
+        batch = BatchEncoding.with_lazy_encodings(data, lambda: _padded(_call(engine, inputs, request, True), shape))
+    return batch, rows.longest
+
+
+def _run(engine: Tokenizer, inputs: list[Any], request: Request, zero_types: bool) -> _Rows:
+    names = ["input_ids"]
+    if request.token_type_ids and not zero_types:
+        names.append("token_type_ids")
+    if request.special_tokens_mask:
+        names.append("special_tokens_mask")
+    if request.offsets:
+        names.append("offset_mapping")
+    rows = _Rows({name: [] for name in names})
+    keep = request.offsets or request.overflow
+    for start in range(0, len(inputs), _CHUNK):
+        encodings = _call(engine, inputs[start : start + _CHUNK], request, keep)
+        # As in the reference, overflow does not count for the width of the rows.
+        rows.longest = max(rows.longest, *map(len, encodings)) if len(encodings) > 1 else len(encodings[0])
+        if request.overflow:
+            encodings = _with_overflow(encodings, start, rows.owners)
+        if keep:
+            rows.encodings += encodings
+        lengths = list(map(len, encodings))
+        rows.lengths += lengths
+        for name, column in rows.columns.items():
+            values = map(_GETTERS[name], encodings)
+            if request.tensors is None or name == "offset_mapping":
+                column.extend(values)
+            else:
+                column.append(flatten(values, sum(lengths)))
+    return rows
+
+
+def _call(engine: Tokenizer, inputs: list[Any], request: Request, offsets: bool) -> list[Encoding]:
+    call = engine.encode_batch if offsets else engine.encode_batch_fast
+    try:
+        return call(inputs, request.is_split_into_words, request.add_special_tokens)
+    except TypeError as error:
+        raise explain(inputs, request.is_split_into_words) from error
+    except BaseException as error:
+        truncation = request.limits.truncation
+        # The engine has no type for "cannot shorten this enough", and it panics where the windows of one of two texts
+        # are no longer than their overlap.
+        if truncation is None or (type(error) is not Exception and type(error).__name__ != "PanicException"):
+            raise
+        raise InputError(
+            f"These texts cannot be cut to max_length={truncation.max_length} with truncation={truncation.strategy!r} "
+            f"and stride={truncation.stride}: {error}.",
+            "Use truncation='longest_first', a larger max_length or a smaller stride.",
+        ) from error
+
+
+def _with_overflow(encodings: list[Encoding], start: int, owners: list[int]) -> list[Encoding]:
+    """Every encoding followed by the windows that were cut off it; `owners` gets the index of each one's text."""
+    rows = []
+    for index, encoding in enumerate(encodings, start):
+        windows = [encoding, *encoding.overflowing]
+        rows += windows
+        owners += [index] * len(windows)
+    return rows
+
+
+def _check_room(engine: Tokenizer, truncation: Truncation, request: Request, pairs: bool) -> None:
+    special = engine.num_special_tokens_to_add(pairs) if request.add_special_tokens else 0
+    room = truncation.max_length - special
+    if room < 0:
+        raise InputError(
+            f"max_length={truncation.max_length} leaves no room for the {special} special tokens.",
+            f"Use a max_length of more than {special}, or add_special_tokens=False.",
+        )
+    if truncation.stride and truncation.stride >= room:
+        raise InputError(
+            f"stride={truncation.stride} leaves no new tokens in a window: max_length={truncation.max_length} less "
+            f"{special} special tokens holds {room}.",
+            "Use a smaller stride or a larger max_length.",
+        )
+
+
+def _as_lists(rows: _Rows, request: Request, shape: _Shape) -> dict[str, Any]:
+    width, left, fill = shape
+
+    def padded(name: str, filler: Any) -> list[list[Any]]:
+        return pad_rows(rows.columns[name], width, filler, left) if width else rows.columns[name]
+
+    data: dict[str, Any] = {"input_ids": padded("input_ids", fill.id)}
+    if request.token_type_ids:
+        if "token_type_ids" in rows.columns:
+            data["token_type_ids"] = padded("token_type_ids", fill.type_id)
+        else:
+            zeros = [[0] * length for length in rows.lengths]
+            data["token_type_ids"] = pad_rows(zeros, width, fill.type_id, left) if width else zeros
+    if request.attention_mask:
+        ones = [[1] * length for length in rows.lengths]
+        data["attention_mask"] = pad_rows(ones, width, 0, left) if width else ones
+    if request.special_tokens_mask:
+        data["special_tokens_mask"] = padded("special_tokens_mask", 1)
+    if request.offsets:
+        data["offset_mapping"] = padded("offset_mapping", (0, 0))
+    if request.lengths:
+        data["length"] = [max(length, width) for length in rows.lengths]
+    if request.overflow:
+        data["overflow_to_sample_mapping"] = rows.owners
+    return data
+
+
+def _as_tensors(rows: _Rows, request: Request, shape: _Shape, kind: str) -> dict[str, Any]:
+    import numpy as np
+
+    width, left, fill = shape
+    lengths = np.array(rows.lengths, dtype=np.int64)
+    shortest, longest = (max(width, min(rows.lengths)), max(width, max(rows.lengths))) if rows.lengths else (0, 0)
+    if shortest != longest:
+        raise ragged("input_ids", shortest, longest)
+
+    def packed(name: str, filler: int) -> Any:
+        return pack(concatenate(rows.columns[name]), lengths, longest, filler, left)
+
+    data: dict[str, Any] = {"input_ids": packed("input_ids", fill.id)}
+    if request.token_type_ids:
+        if "token_type_ids" in rows.columns:
+            data["token_type_ids"] = packed("token_type_ids", fill.type_id)
+        elif fill.type_id == 0:
+            data["token_type_ids"] = np.zeros((len(lengths), longest), dtype=np.int64)
+        else:
+            data["token_type_ids"] = np.where(mask(lengths, longest, left), 0, fill.type_id)
+    if request.attention_mask:
+        data["attention_mask"] = mask(lengths, longest, left).astype(np.int64)
+    if request.special_tokens_mask:
+        data["special_tokens_mask"] = packed("special_tokens_mask", 1)
+    data = {name: wrap(array, kind) for name, array in data.items()}
+    if request.offsets:
+        offsets = pad_rows(rows.columns["offset_mapping"], longest, (0, 0), left)
+        data["offset_mapping"] = as_tensor("offset_mapping", offsets, kind)
+    if request.lengths:
+        data["length"] = wrap(np.maximum(lengths, longest), kind)
+    if request.overflow:
+        data["overflow_to_sample_mapping"] = as_tensor("overflow_to_sample_mapping", rows.owners, kind)
+    return data
+
+
+def _padded(encodings: list[Encoding], shape: _Shape) -> list[Encoding]:
+    width, left, fill = shape
+    for encoding in encodings if width else ():
+        encoding.pad(
+            width,
+            direction="left" if left else "right",
+            pad_id=fill.id,
+            pad_type_id=fill.type_id,
+            pad_token=fill.token,
+        )
+    return encodings

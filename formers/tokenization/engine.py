@@ -1,0 +1,145 @@
+"""Engines: a tokenizer's `tokenizers.Tokenizer` and its variants for other settings.
+
+The engine keeps truncation and special-token splitting as mutable state, which calls from several threads would fight
+over. So an engine in use is never changed: every setting gets an engine of its own, and adding tokens makes a new one.
+Variants share the vocabulary and the model with the engine they come from, so one costs microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from tokenizers import Encoding, Tokenizer
+
+Result = TypeVar("Result")
+
+# Programs use a handful of settings; a loop over thousands of lengths must not keep an engine for each.
+_MAX_VARIANTS = 64
+
+
+class Truncation(NamedTuple):
+    """How to shorten: at most `max_length` tokens, special tokens included.
+
+    strategy: "longest_first", "only_first" or "only_second". stride: tokens that neighbouring overflow windows share.
+    side: the end, "right" or "left", that is cut.
+    """
+
+    max_length: int
+    strategy: str
+    stride: int
+    side: str
+
+
+class _State:
+    """One generation of engines. Replaced as a whole, so readers need no lock."""
+
+    def __init__(self, base: Tokenizer) -> None:
+        self.base = base
+        self.variants: dict[tuple[Truncation | None, bool], Tokenizer] = {}
+        self.handed_out = False
+        self.splits_special = base.encode_special_tokens
+        self.gives_zero_types = _gives_zero_types(base)
+
+
+class Engines:
+    """The engines of one tokenizer. Safe to use and to change from any number of threads."""
+
+    def __init__(self, engine: Tokenizer) -> None:
+        engine.no_padding()
+        engine.no_truncation()
+        self._state = _State(engine)
+
+    def __getstate__(self) -> Tokenizer:
+        return self._state.base
+
+    def __setstate__(self, engine: Tokenizer) -> None:
+        self._state = _State(engine)
+
+    @property
+    def base(self) -> Tokenizer:
+        """The engine without truncation or padding, for use inside formers: it must not be changed."""
+        return self._state.base
+
+    @property
+    def gives_zero_types(self) -> bool:
+        """Whether every token of a single text surely has the type 0."""
+        return self._state.gives_zero_types and not self._state.handed_out
+
+    def hand_out(self) -> Tokenizer:
+        """The engine for the user, who may change it: from now on variants are made afresh for every call."""
+        state = self._state
+        state.handed_out = True
+        state.variants = {}
+        return state.base
+
+    def get(self, truncation: Truncation | None, split_special_tokens: bool) -> Tokenizer:
+        """An engine with these settings."""
+        state = self._state
+        if truncation is None and not state.handed_out and split_special_tokens == state.splits_special:
+            return state.base
+        key = (truncation, split_special_tokens)
+        engine = state.variants.get(key)
+        if engine is None:
+            engine = derive(state.base)
+            engine.encode_special_tokens = split_special_tokens
+            if truncation is not None:
+                engine.enable_truncation(
+                    truncation.max_length,
+                    stride=truncation.stride,
+                    strategy=truncation.strategy,
+                    direction=truncation.side,
+                )
+            if not state.handed_out:
+                if len(state.variants) >= _MAX_VARIANTS:
+                    state.variants = {}
+                state.variants[key] = engine
+        return engine
+
+    def change(self, edit: Callable[[Tokenizer], Result]) -> Result:
+        """Apply `edit` to a new engine that takes the place of the present one; calls under way keep the old one."""
+        engine = derive(self._state.base)
+        result = edit(engine)
+        handed_out = self._state.handed_out
+        self._state = _State(engine)
+        self._state.handed_out = handed_out
+        return result
+
+
+def _gives_zero_types(engine: Tokenizer) -> bool:
+    # Post-processors set one type for each text and special token, so one token tells.
+    return not any(engine.post_process(encoding_of([0])).type_ids)
+
+
+def encoding_of(ids: Sequence[int]) -> Encoding:
+    """An encoding with these ids as its tokens, as if they came from one text."""
+    count = len(ids)
+    state = {
+        "ids": list(ids),
+        "type_ids": [0] * count,
+        "tokens": [""] * count,
+        "words": [None] * count,
+        "offsets": [[0, 0]] * count,
+        "special_tokens_mask": [0] * count,
+        "attention_mask": [1] * count,
+        "overflowing": [],
+        "sequence_ranges": {},
+    }
+    encoding = Encoding()
+    encoding.__setstate__(json.dumps(state).encode())
+    return encoding
+
+
+def derive(engine: Tokenizer) -> Tokenizer:
+    """A new engine with the same vocabulary (shared, not copied), parts and added tokens; no truncation or padding."""
+    twin = Tokenizer(engine.model)
+    twin.normalizer = engine.normalizer
+    twin.pre_tokenizer = engine.pre_tokenizer
+    twin.post_processor = engine.post_processor
+    twin.decoder = engine.decoder
+    added = engine.get_added_tokens_decoder()
+    # Ids are given out in order, so adding in the order of the ids gives every token the id it had.
+    twin.add_tokens([added[index] for index in sorted(added)])
+    twin.encode_special_tokens = engine.encode_special_tokens
+    return twin

@@ -1,0 +1,150 @@
+"""The tokenizers of the model families: which files, special tokens, options and model inputs each has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tokenizers import AddedToken
+
+from formers.tokenization import build
+from formers.tokenization.build import Recipe
+from formers.tokenization.special import Token
+from formers.tokenization.tokenizer import PreTrainedTokenizerFast
+
+_BERT_OPTIONS = {"do_lower_case": True, "tokenize_chinese_chars": True, "strip_accents": None}
+_BERT_TOKENS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+# The mask takes the space before it, so that "is <mask>" masks a word as it stands in a text.
+_FAIRSEQ_TOKENS: dict[str, Token] = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "cls_token": "<s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": AddedToken("<mask>", lstrip=True, special=True),
+}
+
+
+def _files(vocab_file: str, merges_file: str | None = None) -> dict[str, str]:
+    files = {"vocab_file": vocab_file, "tokenizer_file": "tokenizer.json"}
+    return files if merges_file is None else {**files, "merges_file": merges_file}
+
+
+class BertTokenizer(PreTrainedTokenizerFast):
+    """WordPiece, as BERT has it.
+
+    Options: `do_lower_case` (without a word about it, a vocabulary with upper-case tokens is taken as cased),
+    `tokenize_chinese_chars` (every one a word), `strip_accents` (None: if lower-cased).
+    """
+
+    vocab_files_names = _files("vocab.txt")
+    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
+    options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
+    recipe: ClassVar[Recipe | None] = build.BERT
+
+
+class DistilBertTokenizer(PreTrainedTokenizerFast):
+    """BERT's, for a model without token types."""
+
+    vocab_files_names = _files("vocab.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
+    options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
+    recipe: ClassVar[Recipe | None] = build.BERT
+
+
+class ElectraTokenizer(PreTrainedTokenizerFast):
+    """BERT's."""
+
+    vocab_files_names = _files("vocab.txt")
+    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
+    options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
+    recipe: ClassVar[Recipe | None] = build.BERT
+
+
+class MPNetTokenizer(PreTrainedTokenizerFast):
+    """BERT's WordPiece with RoBERTa's special tokens."""
+
+    vocab_files_names = _files("vocab.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = {**_FAIRSEQ_TOKENS, "unk_token": "[UNK]"}
+    options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
+    recipe: ClassVar[Recipe | None] = build.MPNET
+
+
+class RobertaTokenizer(PreTrainedTokenizerFast):
+    """Byte-level BPE. Options: `add_prefix_space` (before the first word), `trim_offsets` (without spaces)."""
+
+    vocab_files_names = _files("vocab.json", "merges.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
+    options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": False, "trim_offsets": True, "errors": "replace"}
+    recipe: ClassVar[Recipe | None] = build.ROBERTA
+
+
+class XLMRobertaTokenizer(PreTrainedTokenizerFast):
+    """SentencePiece Unigram with RoBERTa's special tokens. Option: `add_prefix_space`."""
+
+    vocab_files_names = _files("sentencepiece.bpe.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
+    options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
+    recipe: ClassVar[Recipe | None] = build.XLM_ROBERTA
+
+
+class CamembertTokenizer(PreTrainedTokenizerFast):
+    """SentencePiece Unigram with RoBERTa's special tokens and some unused ones. Option: `add_prefix_space`."""
+
+    vocab_files_names = _files("sentencepiece.bpe.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
+    options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
+    recipe: ClassVar[Recipe | None] = build.CAMEMBERT
+
+
+class AlbertTokenizer(PreTrainedTokenizerFast):
+    """SentencePiece Unigram. Options: `do_lower_case`, `keep_accents`, `add_prefix_space`."""
+
+    vocab_files_names = _files("spiece.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = {
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
+        "unk_token": "<unk>",
+        "sep_token": "[SEP]",
+        "pad_token": "<pad>",
+        "cls_token": "[CLS]",
+        "mask_token": AddedToken("[MASK]", lstrip=True, special=True),
+    }
+    options: ClassVar[Mapping[str, Any]] = {"do_lower_case": True, "keep_accents": False, "add_prefix_space": True}
+    recipe: ClassVar[Recipe | None] = build.ALBERT
+
+
+class DebertaV2Tokenizer(PreTrainedTokenizerFast):
+    """SentencePiece Unigram. Options: `do_lower_case`, `split_by_punct` (punctuation apart), `add_prefix_space`."""
+
+    vocab_files_names = _files("spm.model")
+    model_input_names = ["input_ids", "attention_mask", "token_type_ids"]
+    special_defaults: ClassVar[Mapping[str, Token]] = {"bos_token": "[CLS]", "eos_token": "[SEP]", **_BERT_TOKENS}
+    options: ClassVar[Mapping[str, Any]] = {"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True}
+    recipe: ClassVar[Recipe | None] = build.DEBERTA_V2
+
+
+CLASSES: dict[str, type[PreTrainedTokenizerFast]] = {
+    cls.__name__: cls
+    for cls in (
+        AlbertTokenizer,
+        BertTokenizer,
+        CamembertTokenizer,
+        DebertaV2Tokenizer,
+        DistilBertTokenizer,
+        ElectraTokenizer,
+        MPNetTokenizer,
+        RobertaTokenizer,
+        XLMRobertaTokenizer,
+    )
+}
+"""Every family's class by name; with "Fast" at the end of the name it is the same class."""
