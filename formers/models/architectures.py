@@ -16,12 +16,12 @@ from formers.models.heads import (
     classification_loss,
     discriminator_loss,
     labels_padding,
-    mean_pool,
     next_token_loss,
+    pool,
     span_loss,
     token_loss,
 )
-from formers.models.spec import Transform
+from formers.models.spec import Pooling, Transform
 from formers.outputs import (
     CausalLMOutput,
     DiscriminatorOutput,
@@ -156,18 +156,17 @@ class _SequenceHead(EncoderWithHead):
         """A family without its own transform pools."""
         return self.transform() is None
 
-    def outputs(self) -> int:
-        """How many logits a sequence gets."""
-        return self.config.num_labels
+    def pooling(self) -> Pooling:
+        """How a sequence becomes one vector."""
+        return self.spec.head.pooling
 
     def make_head(self) -> nn.Module:
         """Transform, dropout, product."""
-        return OutputHead(self.spec, self.outputs(), self.transform(), self.spec.head.dropout)
+        return OutputHead(self.spec, self.config.num_labels, self.transform(), self.spec.head.dropout)
 
     def sequence_logits(self, encoded: Encoded, attention_mask: Tensor | None) -> Tensor:
-        """Logits (B, outputs) of the first token, or of the mean where the family pools so."""
-        hidden = encoded.padded()
-        vectors = mean_pool(hidden, attention_mask) if self.spec.head.pooling == "mean" else hidden[:, 0]
+        """Logits (B, outputs) of each sequence's pooled vector."""
+        vectors = pool(encoded.padded(), attention_mask, self.pooling())
         if self.model.pooler is not None:
             vectors = self.model.pooler(vectors)
         logits: Tensor = self.head(vectors)
@@ -209,9 +208,15 @@ class ForMultipleChoice(_SequenceHead):
         """What stands before the last product, None for the pooler."""
         return self.spec.head.multiple_choice
 
-    def outputs(self) -> int:
-        """One logit a choice."""
-        return 1
+    def pooling(self) -> Pooling:
+        """How a choice becomes one vector."""
+        return self.spec.head.choice_pooling or self.spec.head.pooling
+
+    def make_head(self) -> nn.Module:
+        """Transform, dropout, one logit a choice."""
+        head = self.spec.head
+        dropout = head.dropout if head.choice_dropout is None else head.choice_dropout
+        return OutputHead(self.spec, 1, self.transform(), dropout)
 
     def forward(
         self,

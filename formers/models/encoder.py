@@ -110,7 +110,7 @@ class EncoderModel(PreTrainedModel):
         types = None if token_type_ids is None else layout.gather(token_type_ids)
         flat_positions = layout.gather(positions) if positions is not None else None
         x = self.embeddings(layout.gather(tokens), flat_positions, types)
-        if self.spec.zero_padding and layout.runs[0].mask is not None:
+        if self.spec.even_padding and layout.runs[0].mask is not None:
             x = x * layout.runs[0].mask.flatten()[:, None]
         context = AttentionContext(
             runs=layout.runs,

@@ -10,7 +10,7 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.activations import activation
 from formers.layers.linear import Linear
-from formers.models.spec import ModelSpec, Transform
+from formers.models.spec import ModelSpec, Pooling, Transform
 
 # The label of tokens that a loss leaves out.
 IGNORED = -100
@@ -114,10 +114,15 @@ def discriminator_loss(logits: Tensor, labels: Tensor, attention_mask: Tensor | 
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
-def mean_pool(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Mean of hidden states (B, S, W) over real tokens."""
+def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: Pooling) -> Tensor:
+    """One vector (B, W) of hidden states (B, S, W): the first, the first that is not padding, or the mean of those."""
+    if pooling == "cls" or (pooling == "first" and attention_mask is None):
+        return hidden[:, 0]
     if attention_mask is None:
         return hidden.mean(1)
+    if pooling == "first":
+        rows = torch.arange(hidden.shape[0], device=hidden.device)
+        return hidden[rows, (attention_mask != 0).int().argmax(1)]
     weights = attention_mask[..., None].to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1)
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from formers.models.keys import Rule
 
 
+# How a sequence becomes one vector: its first token, the mean of its tokens, or its first token that is not padding.
+Pooling = Literal["cls", "mean", "first"]
+
+
 @dataclass(frozen=True)
 class Transform:
     """Dense layer, activation and norm that a head applies before its last product. `width` None keeps the input's.
@@ -42,11 +46,15 @@ class HeadSpec:
     classifier: Transform | None = None
     multiple_choice: Transform | None = None
     token: Transform | None = None
+    # Where they differ from `dropout`.
+    choice_dropout: float | None = None
     token_dropout: float | None = None
     qa_dropout: float = 0.0
     masked_lm: Transform | None = None
     decoder_bias: bool = True
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Pooling = "cls"
+    # How choices are pooled; None: as `pooling`.
+    choice_pooling: Pooling | None = None
     # Masked-token logits are computed only where labels differ from this.
     sparse_label: int | None = None
     # The loss of whole sequences, (logits, labels, config); None for `heads.classification_loss`.
@@ -72,15 +80,22 @@ class ModelSpec:
     positions: int | None = None
     # Positions count from padding_id + 1 over real tokens only (RoBERTa, MPNet).
     positions_after: int | None = None
+    # A new model's positions start as sines and cosines (Vaswani et al., 2017).
+    sinusoidal_positions: bool = False
     token_types: int = 0
     pad_token_id: int | None = None
     attention_bias: bool = True
     ff_bias: bool = True
     gated: bool = False
     causal: bool = False
+    # Embeddings of padding are zero, and padding sees all tokens evenly (DeBERTa, both versions).
+    even_padding: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
     ff_dropout: float = 0.0
+    # After each half of a block; None: `dropout`.
+    attention_output_dropout: float | None = None
+    ff_output_dropout: float | None = None
     embedding_dropout: float | None = None
     # Which stored block each layer runs; None: one block a layer.
     shared_layers: tuple[int, ...] | None = None
@@ -129,8 +144,8 @@ class Definition:
     """One family: its configuration, its spec and its checkpoint keys.
 
     `base_prefix` is the name of the encoder inside a checkpoint with a head. `rules` map modules of the encoder,
-    `head_rules` those of each head (by head name, "" for all); `configured_rules` are further ones of the head, which a
-    configuration decides. `ignored` are checkpoint keys without use.
+    `head_rules` those of each head by name, and `configured_rules` gives those that a configuration decides, by head
+    name or "Model" for the encoder. `ignored` are checkpoint keys without use.
     """
 
     config: type[PreTrainedConfig]
@@ -138,7 +153,7 @@ class Definition:
     base_prefix: str
     rules: Sequence[Rule]
     head_rules: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
-    configured_rules: Callable[[Any], Sequence[Rule]] | None = None
+    configured_rules: Callable[[Any], Mapping[str, Sequence[Rule]]] | None = None
     ignored: Sequence[str] = ()
     # Heads whose architecture has another name than the head.
     architectures: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from formers.configuration import PreTrainedConfig, config_dataclass
 from formers.errors import UnsupportedError
 from formers.models.keys import Rename
@@ -33,10 +35,19 @@ class BertConfig(PreTrainedConfig):
 
 def spec(config: BertConfig) -> ModelSpec:
     """BERT in neutral terms."""
+    head = HeadSpec(
+        dropout=classifier_dropout(config),
+        choice_dropout=config.hidden_dropout_prob,
+        pooler=Transform("tanh"),
+        masked_lm=Transform(config.hidden_act, norm=True),
+    )
+    return encoder_spec(config, head)
+
+
+def encoder_spec(config: Any, head: HeadSpec) -> ModelSpec:
+    """An encoder whose configuration has BERT's names."""
     if config.add_cross_attention:
         raise UnsupportedError("Cross-attention is not built for this family.", "Set add_cross_attention to False.")
-    dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
-    pooler = Transform("tanh")
     return ModelSpec(
         vocab_size=config.vocab_size,
         width=config.hidden_size,
@@ -44,7 +55,7 @@ def spec(config: BertConfig) -> ModelSpec:
         heads=config.num_attention_heads,
         ff_width=config.intermediate_size,
         activation=config.hidden_act,
-        head=HeadSpec(dropout=dropout, pooler=pooler, masked_lm=Transform(config.hidden_act, norm=True)),
+        head=head,
         norm_eps=config.layer_norm_eps,
         positions=config.max_position_embeddings,
         token_types=config.type_vocab_size,
@@ -54,6 +65,12 @@ def spec(config: BertConfig) -> ModelSpec:
         attention_dropout=config.attention_probs_dropout_prob,
         initializer_range=config.initializer_range,
     )
+
+
+def classifier_dropout(config: Any) -> float:
+    """The dropout of heads that classify."""
+    given: float | None = config.classifier_dropout
+    return float(config.hidden_dropout_prob if given is None else given)
 
 
 EMBEDDINGS = (
