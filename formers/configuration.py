@@ -61,9 +61,7 @@ class PreTrainedConfig:
     def __init__(self, **values: Any) -> None:
         self.extra: dict[str, Any] = {}
         self.name_or_path = str(values.pop("_name_or_path", values.pop("name_or_path", "")))
-        self.attn_implementation: Any = values.pop(
-            "attn_implementation", values.pop("_attn_implementation", None)
-        )
+        self.attn_implementation: Any = values.pop("attn_implementation", values.pop("_attn_implementation", None))
         num_labels = values.pop("num_labels", None)
         for field in dataclasses.fields(self):
             factory: Any = field.default_factory
@@ -216,5 +214,3 @@ def positive(config: PreTrainedConfig, *names: str) -> None:
                 f"{type(config).__name__}.{name} is {value!r}; a positive whole number is expected.",
                 "Correct config.json or the argument.",
             )
-
-

@@ -21,7 +21,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x)."""
+    """X * sigmoid(1.702 x)."""
     return x * torch.sigmoid(1.702 * x)
 
 
@@ -36,7 +36,7 @@ def relu_squared(x: Tensor) -> Tensor:
 
 
 def mish(x: Tensor) -> Tensor:
-    """x * tanh(softplus(x)) (Misra, 2019)."""
+    """X * tanh(softplus(x)) (Misra, 2019)."""
     return F.mish(x)
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from formers.errors import InputError
 from formers.layers.layout import Run
-from formers.layers.linear import Linear, PackedWeight, can_pack
+from formers.layers.linear import JointWeight, Linear
 from formers.layers.positions import rotate
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class SelfAttention(nn.Module):
         self.head_dim = spec.head_dim
         self.scale = spec.attention_scale
         self.dropout = spec.attention_dropout
+        self.even_padding = spec.even_padding
         self.window = spec.windows[index] if spec.windows else None
         self.rope_theta = spec.rope_thetas[index] if spec.rope_thetas else None
         inner = spec.heads * spec.head_dim
@@ -125,25 +126,25 @@ class SelfAttention(nn.Module):
         self.k_proj = Linear(spec.width, inner, bias=spec.attention_bias)
         self.v_proj = Linear(spec.width, inner, bias=spec.attention_bias)
         self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
-        self.packed: PackedWeight | None = None
+        self.joint: JointWeight | None = None
 
     def pack(self) -> None:
         """Join the three input projections into one product for inference."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        weight = self.q_proj.weight
-        plain = all(type(part) is Linear for part in parts)
-        if plain and weight.dtype == torch.float32 and weight.device.type == "cpu" and can_pack():
-            self.packed = PackedWeight([part.weight for part in parts], [part.bias for part in parts])
+        if all(type(part) is Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
+            self.joint = JointWeight(parts)
+
+    def unpack(self) -> None:
+        """Three products again."""
+        self.joint = None
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (T, heads, D) of x (T, W)."""
-        packed = self.packed
-        shape = (self.heads, self.head_dim)
-        if packed is None or torch.is_grad_enabled() or x.dtype != torch.float32 or not packed.fresh():
-            q, k, v = (part(x).unflatten(-1, shape) for part in (self.q_proj, self.k_proj, self.v_proj))
-            return q, k, v
-        joined = torch.ops.mkldnn._linear_pointwise(x, packed.weight, packed.bias, "none", [], "")
-        q, k, v = joined.view(x.shape[0], 3, *shape).unbind(1)
+        parts, shape = (self.q_proj, self.k_proj, self.v_proj), (self.heads, self.head_dim)
+        if self.joint is None or torch.is_grad_enabled() or not self.joint.holds(parts):
+            q, k, v = (part(x).unflatten(-1, shape) for part in parts)
+        else:
+            q, k, v = F.linear(x, self.joint.weight, self.joint.bias).view(x.shape[0], 3, *shape).unbind(1)
         return q, k, v
 
     def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
@@ -166,11 +167,15 @@ class SelfAttention(nn.Module):
         context: AttentionContext,
     ) -> Tensor:
         query, key, value = run.rows(query), run.rows(key), run.rows(value)
+        mask = run.visible(self.window, query.device)
+        if self.even_padding and run.mask is not None and mask is not None:
+            counts = run.mask.transpose(-1, -2)
+            query, mask = query * counts, mask | ~counts
         out = context.function(
             query,
             key,
             value,
-            mask=run.visible(self.window, query.device),
+            mask=mask,
             bias=bias and bias(query, key, run),
             scale=self.scale,
             dropout=self.dropout if self.training else 0.0,

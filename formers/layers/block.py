@@ -29,9 +29,9 @@ class FeedForward(nn.Module):
     def inner(self, x: Tensor) -> Tensor:
         """(T, W) to the values (T, ff_width) that `down_proj` takes."""
         if self.gate_proj is None:
-            x = self.up_proj.activated(x, self.activation)
+            x = self.activation(self.up_proj(x))
         else:
-            x = self.gate_proj.activated(x, self.activation) * self.up_proj(x)
+            x = self.activation(self.gate_proj(x)) * self.up_proj(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
@@ -41,7 +41,8 @@ class Block(nn.Module):
     def __init__(self, spec: ModelSpec, index: int) -> None:
         super().__init__()
         self.norm_first = spec.norm_first
-        self.dropout = spec.dropout
+        given = spec.attention_output_dropout, spec.ff_output_dropout
+        self.attn_dropout, self.mlp_dropout = (spec.dropout if p is None else p for p in given)
         self.self_attn = SelfAttention(spec, index)
         # A first block that follows a normalised embedding has nothing left to normalise.
         skip = spec.norm_first and spec.embedding_norm and index == 0
@@ -53,13 +54,12 @@ class Block(nn.Module):
         """(T, W) to (T, W)."""
         if self.norm_first:
             normed = x if self.attn_norm is None else self.attn_norm(x)
-            x = self._add(self.self_attn.o_proj, self.self_attn(normed, context), x)
-            return self._add(self.mlp.down_proj, self.mlp.inner(self.mlp_norm(x)), x)
+            x = self._add(self.self_attn.o_proj, self.self_attn(normed, context), x, self.attn_dropout)
+            return self._add(self.mlp.down_proj, self.mlp.inner(self.mlp_norm(x)), x, self.mlp_dropout)
         assert self.attn_norm is not None
-        x = self.attn_norm(self._add(self.self_attn.o_proj, self.self_attn(x, context), x))
-        return self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x))
+        x = self.attn_norm(self._add(self.self_attn.o_proj, self.self_attn(x, context), x, self.attn_dropout))
+        return self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x, self.mlp_dropout))
 
-    def _add(self, projection: Linear, x: Tensor, residual: Tensor) -> Tensor:
-        if self.training and self.dropout:
-            return residual + F.dropout(projection(x), self.dropout)
-        return projection.added(x, residual)
+    def _add(self, projection: Linear, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
+        x = projection(x)
+        return residual + (F.dropout(x, dropout) if self.training and dropout else x)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def rotary_table(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin (T, dim) of positions (T,) for base frequency `theta` (Su et al., 2021)."""
+    """Cos and sin (T, dim) of positions (T,) for base frequency `theta` (Su et al., 2021)."""
     exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim
     angles = positions[:, None].float() * (1.0 / theta**exponents)
     angles = torch.cat((angles, angles), dim=-1)

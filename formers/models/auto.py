@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from os import PathLike
 from typing import Any, ClassVar, cast
@@ -29,7 +29,7 @@ def definition(model_type: str) -> Definition:
     return cast(Definition, module.DEFINITIONS[model_type])
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
     """The class of a family and a head ("Model", "ForMaskedLM", …)."""
     family, defined = FAMILIES[model_type], definition(model_type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, ClassVar, TypeVar
 
@@ -134,12 +134,12 @@ class PreTrainedModel(nn.Module):
     def rules(self) -> list[keys.Rule]:
         """The checkpoint rules of this model."""
         definition = self.definition
+        configured = definition.configured_rules(self.config) if definition.configured_rules else {}
+        encoder = [*definition.rules, *configured.get("Model", ())]
         if not self.head_name:
-            return list(definition.rules)
-        heads = [*definition.head_rules.get(self.head_name, ()), *definition.head_rules.get("", ())]
-        if definition.configured_rules is not None:
-            heads += definition.configured_rules(self.config)
-        return [*heads, *keys.prefixed(definition.rules, self.base_model_prefix + ".", "model.")]
+            return encoder
+        heads = [*definition.head_rules.get(self.head_name, ()), *configured.get(self.head_name, ())]
+        return [*heads, *keys.prefixed(encoder, self.base_model_prefix + ".", "model.")]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; takes the names of this model or those that checkpoints use."""
@@ -257,9 +257,22 @@ class PreTrainedModel(nn.Module):
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def for_inference(self: _Self) -> _Self:
-        """Pack the weights for fast small batches on a CPU, in evaluation mode. Changing a weight undoes its packing."""
+        """Evaluation mode, with weights stored the way that small batches on a CPU multiply fastest.
+
+        Results, names and saved files stay the same; `train()` undoes it.
+        """
         self.eval()
-        packers: Iterator[Callable[[], None]] = (m.pack for m in self.modules() if hasattr(m, "pack"))
-        for pack in packers:
-            pack()
+        tokens = self.get_input_embeddings().weight
+        # Parts before wholes: an attention layer joins projections that are already packed.
+        for module in reversed(list(self.modules())):
+            if hasattr(module, "pack") and getattr(module, "weight", None) is not tokens:
+                module.pack()
         return self
+
+    def train(self: _Self, mode: bool = True) -> _Self:
+        """As torch's; training mode undoes `for_inference`."""
+        if mode:
+            for module in self.modules():
+                if hasattr(module, "unpack"):
+                    module.unpack()
+        return super().train(mode)
