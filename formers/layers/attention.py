@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from formers.errors import InputError
-from formers.layers.layout import Run
+from formers.layers.layout import Queries, Run
 from formers.layers.linear import JointWeight, Linear
 from formers.layers.positions import rotate
 
@@ -138,27 +138,35 @@ class SelfAttention(nn.Module):
         """Three products again."""
         self.joint = None
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (T, heads, D) of x (T, W)."""
-        parts, shape = (self.q_proj, self.k_proj, self.v_proj), (self.heads, self.head_dim)
+    def project(self, x: Tensor, queries: Queries | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (T or B, heads, D), keys and values (T, heads, D) of x (T, W)."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
         if self.joint is None or torch.is_grad_enabled() or not self.joint.holds(parts):
-            q, k, v = (part(x).unflatten(-1, shape) for part in parts)
+            q = self.q_proj(x if queries is None else x[queries.places])
+            k, v = self.k_proj(x), self.v_proj(x)
+        elif queries is None:
+            q, k, v = self.joint(x, 0).chunk(3, dim=-1)
         else:
-            q, k, v = F.linear(x, self.joint.weight, self.joint.bias).view(x.shape[0], 3, *shape).unbind(1)
-        return q, k, v
+            q = self.q_proj(x[queries.places])
+            k, v = self.joint(x, 1).chunk(2, dim=-1)
+        shape = (self.heads, self.head_dim)
+        return q.unflatten(-1, shape), k.unflatten(-1, shape), v.unflatten(-1, shape)
 
-    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
-        """(T, W) to the mixed values (T, heads * D), before `o_proj`."""
-        query, key, value = self.project(x)
+    def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
+        """(T, W) to the mixed values (T, heads * D), before `o_proj`; with `queries`, theirs alone (B, heads * D)."""
+        query, key, value = self.project(x, queries)
         if self.rope_theta is not None and context.rotary is not None:
             cos, sin = context.rotary[self.rope_theta]
-            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+            key = rotate(key, cos, sin)
+            query = rotate(query, *((cos, sin) if queries is None else (cos[queries.places], sin[queries.places])))
         bias = context.position_bias and context.position_bias(self)
-        mixed = [self._mix(run, query, key, value, bias, context) for run in context.runs]
+        asked = context.runs if queries is None else queries.runs
+        mixed = [self._mix(q, k, query, key, value, bias, context) for q, k in zip(asked, context.runs, strict=True)]
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
     def _mix(
         self,
+        asked: Run,
         run: Run,
         query: Tensor,
         key: Tensor,
@@ -166,16 +174,13 @@ class SelfAttention(nn.Module):
         bias: RunBias | None,
         context: AttentionContext,
     ) -> Tensor:
-        query, key, value = run.rows(query), run.rows(key), run.rows(value)
+        query, key, value = asked.rows(query), run.rows(key), run.rows(value)
         mask = run.visible(self.window, query.device)
-        if self.even_padding and run.mask is not None and mask is not None:
-            counts = run.mask.transpose(-1, -2)
-            query, mask = query * counts, mask | ~counts
         out = context.function(
             query,
             key,
             value,
-            mask=mask,
+            mask=mask if mask is None or asked is run else mask[..., :1, :],
             bias=bias and bias(query, key, run),
             scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
@@ -188,4 +193,4 @@ class SelfAttention(nn.Module):
                     'Return (output, weights) from it, or use attn_implementation="eager".',
                 )
             context.weights.append(weights)
-        return mixed.transpose(1, 2).reshape(run.batch * run.length, self.heads * self.head_dim)
+        return mixed.transpose(1, 2).reshape(asked.batch * asked.length, self.heads * self.head_dim)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
+from formers.layers.layout import Queries
 from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ class Block(nn.Module):
         self.mlp = FeedForward(spec)
         self.mlp_norm = nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias)
 
-    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
-        """(T, W) to (T, W)."""
+    def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
+        """(T, W) to (T, W), or to (B, W) for `queries` alone."""
+        normed = self.attn_norm(x) if self.norm_first and self.attn_norm is not None else x
+        mixed = self.self_attn(normed, context, queries)
+        residual = x if queries is None else x[queries.places]
+        x = self._add(self.self_attn.o_proj, mixed, residual, self.attn_dropout)
         if self.norm_first:
-            normed = x if self.attn_norm is None else self.attn_norm(x)
-            x = self._add(self.self_attn.o_proj, self.self_attn(normed, context), x, self.attn_dropout)
             return self._add(self.mlp.down_proj, self.mlp.inner(self.mlp_norm(x)), x, self.mlp_dropout)
         assert self.attn_norm is not None
-        x = self.attn_norm(self._add(self.self_attn.o_proj, self.self_attn(x, context), x, self.attn_dropout))
+        x = self.attn_norm(x)
         return self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x, self.mlp_dropout))
 
     def _add(self, projection: Linear, x: Tensor, residual: Tensor, dropout: float) -> Tensor:

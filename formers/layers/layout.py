@@ -51,6 +51,14 @@ class Run:
 
 
 @dataclass
+class Queries:
+    """The tokens that a layer is to answer for, one a sequence: flat places (B) and their own runs."""
+
+    places: Tensor
+    runs: list[Run]
+
+
+@dataclass
 class Layout:
     """The runs of a batch of shape (B, S), and where its flat tokens come from."""
 
@@ -71,6 +79,22 @@ class Layout:
             return flat.unflatten(0, (self.batch, self.length))
         padded = flat.new_zeros(self.batch * self.length, *flat.shape[1:])
         return padded.index_copy(0, self.kept, flat).unflatten(0, (self.batch, self.length))
+
+    def first_tokens(self) -> Queries:
+        """The first token of every sequence, in the order of the runs."""
+        runs: list[Run] = []
+        places: list[int] = []
+        for run in self.runs:
+            runs.append(Run(len(places), run.batch, 1))
+            places.extend(range(run.start, run.start + run.batch * run.length, run.length))
+        device = None if self.kept is None else self.kept.device
+        return Queries(torch.tensor(places, device=device), runs)
+
+    def scatter_sequences(self, rows: Tensor, queries: Queries) -> Tensor:
+        """One row (B, …) a sequence, in the order of the runs, to the order of the batch."""
+        if self.kept is None:
+            return rows
+        return torch.empty_like(rows).index_copy(0, self.kept[queries.places] // self.length, rows)
 
 
 def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, pack: bool = True) -> Layout:

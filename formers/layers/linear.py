@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Linear(nn.Linear):
@@ -43,7 +44,13 @@ class JointWeight:
         if self.bias is not None:
             for layer, bias in zip(layers, self.bias.split(sizes), strict=True):
                 layer.bias.data = bias
+        self.starts = [sum(sizes[:index]) for index in range(len(sizes))]
         self._sources = [(layer.weight, layer.weight.data_ptr()) for layer in layers]
+
+    def __call__(self, x: Tensor, first: int) -> Tensor:
+        """The outputs of all layers from `first` on, side by side."""
+        start = self.starts[first]
+        return F.linear(x, self.weight[start:], None if self.bias is None else self.bias[start:])
 
     def holds(self, layers: Sequence[nn.Linear]) -> bool:
         """Whether the layers still use this memory; assigning or moving a weight ends it."""

@@ -55,6 +55,10 @@ class EncoderWithHead(PreTrainedModel):
         """Whether the head stands on the bare model's pooler."""
         return False
 
+    def first_only(self) -> bool:
+        """Whether the head reads nothing but each sequence's first token."""
+        return False
+
     def make_head(self) -> nn.Module:
         """The head: here, logits for each label."""
         head = self.spec.head
@@ -83,6 +87,7 @@ class EncoderWithHead(PreTrainedModel):
             output_attentions,
             output_hidden_states,
             labels_padding(labels, attention_mask),
+            first_only=self.first_only(),
         )
         output = self.predict(encoded, attention_mask, labels)
         return self.finish(_with_states(output, encoded), return_dict)
@@ -160,13 +165,20 @@ class _SequenceHead(EncoderWithHead):
         """How a sequence becomes one vector."""
         return self.spec.head.pooling
 
+    def first_only(self) -> bool:
+        """Whether nothing but each sequence's first token is read."""
+        return self.pooling() == "cls"
+
     def make_head(self) -> nn.Module:
         """Transform, dropout, product."""
         return OutputHead(self.spec, self.config.num_labels, self.transform(), self.spec.head.dropout)
 
     def sequence_logits(self, encoded: Encoded, attention_mask: Tensor | None) -> Tensor:
         """Logits (B, outputs) of each sequence's pooled vector."""
-        vectors = pool(encoded.padded(), attention_mask, self.pooling())
+        if self.first_only():
+            vectors = encoded.first()
+        else:
+            vectors = pool(encoded.padded(), attention_mask, self.pooling())
         if self.model.pooler is not None:
             vectors = self.model.pooler(vectors)
         logits: Tensor = self.head(vectors)
@@ -241,7 +253,9 @@ class ForMultipleChoice(_SequenceHead):
         choices = given.shape[1]
         rows = [None if t is None else t.flatten(0, 1) for t in (input_ids, attention_mask, token_type_ids)]
         places, embeds = (None if t is None else t.flatten(0, 1) for t in (position_ids, inputs_embeds))
-        encoded = self.model.encode(*rows, places, embeds, output_attentions, output_hidden_states)
+        encoded = self.model.encode(
+            *rows, places, embeds, output_attentions, output_hidden_states, first_only=self.first_only()
+        )
         logits = self.sequence_logits(encoded, rows[1]).view(-1, choices)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return self.finish(_with_states(MultipleChoiceModelOutput(loss, logits), encoded), return_dict)

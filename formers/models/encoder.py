@@ -14,7 +14,7 @@ from formers.errors import InputError
 from formers.layers.attention import AttentionContext, AttentionFunction, PositionBias, eager, sdpa
 from formers.layers.block import Block
 from formers.layers.embeddings import Embeddings
-from formers.layers.layout import Layout, plan
+from formers.layers.layout import Layout, Queries, plan
 from formers.layers.positions import positions_after_padding, rotary_table
 from formers.models.base import PreTrainedModel
 from formers.models.heads import TransformLayer
@@ -29,10 +29,18 @@ class Encoded:
     layout: Layout
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    # Set when only the first token of each sequence was computed; `flat` is (B, W) then.
+    queries: Queries | None = None
 
     def padded(self) -> Tensor:
         """The last hidden states (B, S, W)."""
         return self.layout.scatter(self.flat)
+
+    def first(self) -> Tensor:
+        """The last hidden state (B, W) of each sequence's first token."""
+        if self.queries is None:
+            return self.padded()[:, 0]
+        return self.layout.scatter_sequences(self.flat, self.queries)
 
 
 class EncoderModel(PreTrainedModel):
@@ -90,10 +98,12 @@ class EncoderModel(PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         keep_padding: bool = False,
+        first_only: bool = False,
     ) -> Encoded:
         """Ids (B, S) or embeddings (B, S, E), mask (B, S), token types and positions (B, S) to hidden states.
 
-        Those of padding are zero where it was dropped; `keep_padding` computes them.
+        Those of padding are zero where it was dropped; `keep_padding` computes them. With `first_only` the caller reads
+        only the first token of each sequence, and the last layer computes no other where the family allows it.
         """
         output_attentions = _given(output_attentions, self.config.output_attentions)
         output_hidden_states = _given(output_hidden_states, self.config.output_hidden_states)
@@ -120,12 +130,17 @@ class EncoderModel(PreTrainedModel):
             weights=[] if output_attentions else None,
         )
         states = [x] if output_hidden_states else None
-        for index in self.spec.shared_layers or range(self.spec.layers):
+        last_queries = None
+        if first_only and not (output_attentions or output_hidden_states) and self.spec.plain_blocks:
+            last_queries = layout.first_tokens()
+        order = self.spec.shared_layers or range(self.spec.layers)
+        for position, index in enumerate(order):
             layer = self.layers[index]
+            queries = last_queries if position == len(order) - 1 else None
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(layer, x, context, use_reentrant=False)
+                x = checkpoint(layer, x, context, queries, use_reentrant=False)
             else:
-                x = layer(x, context)
+                x = layer(x, context, queries)
             if states is not None:
                 states.append(x)
         if self.norm is not None:
@@ -137,6 +152,7 @@ class EncoderModel(PreTrainedModel):
             layout,
             None if states is None else tuple(layout.scatter(state) for state in states),
             None if context.weights is None else tuple(context.weights),
+            last_queries,
         )
 
     def _positions(self, tokens: Tensor, input_ids: Tensor | None, given: Tensor | None) -> Tensor | None:

@@ -134,6 +134,11 @@ class ModelSpec:
         return float((self.head_dim * self.score_terms) ** -0.5)
 
     @property
+    def plain_blocks(self) -> bool:
+        """Whether the layers can answer for some of their tokens alone."""
+        return self.layers > 0 and self.block is None and self.position_bias is None
+
+    @property
     def blocks(self) -> int:
         """How many blocks are stored."""
         return self.layers if self.shared_layers is None else max(self.shared_layers, default=-1) + 1
