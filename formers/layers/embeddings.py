@@ -23,10 +23,12 @@ class Embeddings(nn.Module):
         width = spec.embedding_width or spec.width
         self.dropout = spec.dropout if spec.embedding_dropout is None else spec.embedding_dropout
         self.tokens = nn.Embedding(spec.vocab_size, width, padding_idx=_inside(spec.pad_token_id, spec.vocab_size))
-        self.positions = nn.Embedding(spec.positions, width) if spec.positions else None
+        # Padding has one position of its own where positions count real tokens; it is not trained.
+        padding = _inside(spec.positions_after, spec.positions or 0)
+        self.positions = nn.Embedding(spec.positions, width, padding_idx=padding) if spec.positions else None
         self.token_types = nn.Embedding(spec.token_types, width) if spec.token_types else None
         self.norm = nn.LayerNorm(width, spec.norm_eps, bias=spec.norm_bias) if spec.embedding_norm else None
-        self.projection = Linear(width, spec.width) if width != spec.width else None
+        self.projection = None if spec.embedding_width is None else Linear(width, spec.width)
 
     def forward(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """Ids (T,) or embeddings (T, E), positions (T,) and token types (T,) to hidden states (T, W)."""

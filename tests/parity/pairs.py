@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
@@ -96,7 +96,7 @@ def new_pair(model_type: str, head: str, *, seed: int = 0, attention: str = "eag
     return Pair(first, ours(model_type, head, first.state_dict(), **values), head)
 
 
-@lru_cache(maxsize=None)
+@cache
 def pair(model_type: str, head: str) -> Pair:
     """The pair that tests share; they leave it as they found it."""
     return new_pair(model_type, head)
@@ -146,7 +146,7 @@ def batch(pair: Pair, side: str | None = "right", seed: int = 1) -> Batch:
 
 
 def labels(pair: Pair, given: Batch, seed: int = 2) -> dict[str, Tensor]:
-    """The labels of a head, by argument. Padding has labels too, but where it comes first and nothing is seen from it."""
+    """The labels of a head, by argument. Padding has some too, except where it comes first and sees nothing."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(limit: int, *shape: int) -> Tensor:
@@ -193,7 +193,7 @@ def same(ours: Any, reference: Any, given: Batch | None = None) -> None:
     """Compare two outputs value by value, at real tokens where a batch is given."""
     # The reference lists cross-attentions that it does not have.
     assert list(ours.keys()) == [name for name, value in reference.items() if value != ()]
-    for name in ours.keys():
+    for name in list(ours):
         values = zip(_several(ours[name]), _several(reference[name]), strict=True)
         for index, (own, other) in enumerate(values):
             assert own.shape == other.shape, name

@@ -1,4 +1,4 @@
-"""A tiny configuration of every registered family. Every dropout has its own value, so that tests can tell them apart."""
+"""A tiny configuration of every registered family. Each dropout has its own value, so that tests tell them apart."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ TINY: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "max_position_embeddings": 40,
-        "local_attention": 6,
+        "local_attention": 14,
         "embedding_dropout": 0.1,
         "attention_dropout": 0.2,
         "mlp_dropout": 0.3,
