@@ -1,7 +1,7 @@
 """Configurations: one dataclass a family, with the field names and defaults of `config.json`.
 
-Keys that a family does not know are kept in `extra` and written back, so a round trip loses nothing; none of them is ever
-acted on.
+Keys that a family does not know are kept in `extra` and written back, so a round trip loses nothing; none of them is
+ever acted on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _ALIASES = {"torch_dtype": "dtype", "_attn_implementation": "attn_implementation
 @dataclass_transform(kw_only_default=True)
 def config_dataclass(cls: _Class) -> _Class:
     """Make `cls` a dataclass whose constructor is `PreTrainedConfig.__init__`."""
-    return dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
+    dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
+    return cls
 
 
 @config_dataclass

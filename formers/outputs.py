@@ -58,7 +58,7 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
-    """`last_hidden_state` (B, S, W); per layer, when asked for, `hidden_states` (B, S, W) and `attentions` (B, heads, S, S)."""
+    """`last_hidden_state` (B, S, W); when asked for, `hidden_states` and `attentions` (B, heads, S, S) a layer."""
 
     last_hidden_state: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None

@@ -1,8 +1,8 @@
 """Attention: one function for every model, replaceable, and the layer around it.
 
-An attention function takes `query` (B, heads, S, D), `key` and `value` (B, heads, K, D) and, by keyword, `mask` (boolean,
-broadcast to (B, heads, S, K), True = attend, or None), `bias` (added to the scores, or None), `scale` and `dropout`; it
-returns (B, heads, S, D), alone or with the weights (B, heads, S, K).
+An attention function takes `query` (B, heads, S, D), `key` and `value` (B, heads, K, D) and, by keyword, `mask`
+(boolean, broadcast to (B, heads, S, K), True = attend, or None), `bias` (added to the scores, or None), `scale` and
+`dropout`; it returns (B, heads, S, D), alone or with the weights (B, heads, S, K).
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ class SelfAttention(nn.Module):
             scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
         )
-        mixed, weights = out if isinstance(out, tuple) else (out, None)
+        values: Tensor
+        values, weights = out if isinstance(out, tuple) else (out, None)
         if context.weights is not None:
             if weights is None:
                 raise InputError(
@@ -193,4 +194,4 @@ class SelfAttention(nn.Module):
                     'Return (output, weights) from it, or use attn_implementation="eager".',
                 )
             context.weights.append(weights)
-        return mixed.transpose(1, 2).reshape(asked.batch * asked.length, self.heads * self.head_dim)
+        return values.transpose(1, 2).reshape(asked.batch * asked.length, self.heads * self.head_dim)

@@ -61,7 +61,8 @@ class Block(nn.Module):
             return self._add(self.mlp.down_proj, self.mlp.inner(self.mlp_norm(x)), x, self.mlp_dropout)
         assert self.attn_norm is not None
         x = self.attn_norm(x)
-        return self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x, self.mlp_dropout))
+        out: Tensor = self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x, self.mlp_dropout))
+        return out
 
     def _add(self, projection: Linear, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
         x = projection(x)

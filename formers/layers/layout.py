@@ -27,24 +27,25 @@ class Run:
     def rows(self, flat: Tensor) -> Tensor:
         """The run's part of flat (T, heads, D), as (batch, heads, length, D)."""
         part = flat if self.start == 0 and flat.shape[0] == self.batch * self.length else self._part(flat)
-        return part.unflatten(0, (self.batch, self.length)).transpose(1, 2)
+        return part.view(self.batch, self.length, *part.shape[1:]).transpose(1, 2)
 
     def _part(self, flat: Tensor) -> Tensor:
         return flat[self.start : self.start + self.batch * self.length]
 
     def visible(self, window: int | None, device: torch.device) -> Tensor | None:
-        """The boolean mask of a layer, None where every token sees every token. `window`: tokens seen on either side."""
-        narrow = window is not None and window < self.length - 1
-        if not narrow and not self.causal:
+        """A layer's boolean mask, None where every token sees every token. `window`: tokens seen on either side."""
+        if window is not None and window >= self.length - 1:
+            window = None
+        if window is None and not self.causal:
             return self.mask
-        key = ("visible", window if narrow else None)
+        key = ("visible", window)
         if key not in self.shared:
             place = torch.arange(self.length, device=device)
             distance = place[:, None] - place[None, :]
             seen = torch.ones_like(distance, dtype=torch.bool)
             if self.causal:
                 seen &= distance >= 0
-            if narrow:
+            if window is not None:
                 seen &= distance.abs() <= window
             self.shared[key] = seen if self.mask is None else seen & self.mask
         return self.shared[key]
@@ -76,9 +77,9 @@ class Layout:
     def scatter(self, flat: Tensor) -> Tensor:
         """Flat (T, …) to (B, S, …); dropped tokens are zero."""
         if self.kept is None:
-            return flat.unflatten(0, (self.batch, self.length))
+            return flat.view(self.batch, self.length, *flat.shape[1:])
         padded = flat.new_zeros(self.batch * self.length, *flat.shape[1:])
-        return padded.index_copy(0, self.kept, flat).unflatten(0, (self.batch, self.length))
+        return padded.index_copy(0, self.kept, flat).view(self.batch, self.length, *flat.shape[1:])
 
     def first_tokens(self) -> Queries:
         """The first token of every sequence, in the order of the runs."""

@@ -1,7 +1,7 @@
 """Dense layers, and the memory order of their weights that suits inference on a CPU.
 
-BLAS multiplies a few rows fastest by a matrix stored (in, out). `pack` stores a weight so; its shape, its values and its
-place as a parameter stay as they are, so nothing has to be kept up to date.
+BLAS multiplies a few rows fastest by a matrix stored (in, out). `pack` stores a weight so; its shape, its values and
+its place as a parameter stay as they are, so nothing has to be kept up to date.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class JointWeight:
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self.weight = torch.cat([layer.weight.data.t() for layer in layers], dim=1).t()
         self.bias: Tensor | None = None
-        biases = [layer.bias.data for layer in layers if layer.bias is not None]
-        if biases:
-            self.bias = torch.cat(biases)
+        with_bias = all(isinstance(layer.bias, Tensor) for layer in layers)
+        if with_bias:
+            self.bias = torch.cat([layer.bias.data for layer in layers])
         sizes = [layer.out_features for layer in layers]
         for layer, weight in zip(layers, self.weight.split(sizes), strict=True):
             layer.weight.data = weight

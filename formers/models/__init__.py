@@ -1,0 +1,1 @@
+"""Models: specs, checkpoint keys, skeletons, heads and the families."""

@@ -251,12 +251,18 @@ class ForMultipleChoice(_SequenceHead):
                 f"{type(self).__name__} got inputs of shape {got}.", "Pass (batch, choices, length) input_ids."
             )
         choices = given.shape[1]
-        rows = [None if t is None else t.flatten(0, 1) for t in (input_ids, attention_mask, token_type_ids)]
-        places, embeds = (None if t is None else t.flatten(0, 1) for t in (position_ids, inputs_embeds))
+        attention_mask = _rows(attention_mask)
         encoded = self.model.encode(
-            *rows, places, embeds, output_attentions, output_hidden_states, first_only=self.first_only()
+            _rows(input_ids),
+            attention_mask,
+            _rows(token_type_ids),
+            _rows(position_ids),
+            _rows(inputs_embeds),
+            output_attentions,
+            output_hidden_states,
+            first_only=self.first_only(),
         )
-        logits = self.sequence_logits(encoded, rows[1]).view(-1, choices)
+        logits = self.sequence_logits(encoded, attention_mask).view(-1, choices)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return self.finish(_with_states(MultipleChoiceModelOutput(loss, logits), encoded), return_dict)
 
@@ -269,7 +275,7 @@ class ForQuestionAnswering(EncoderWithHead):
         head = self.spec.head
         return OutputHead(self.spec, 2, head.token, head.qa_dropout)
 
-    def forward(
+    def forward(  # type: ignore[override]  # these labels have other names
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -330,7 +336,7 @@ class _PreTraining(_VocabularyHead):
 class ForPreTraining(_PreTraining):
     """Masked tokens and next sentence (Devlin et al., 2018)."""
 
-    def forward(
+    def forward(  # type: ignore[override]  # these labels have other names
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -363,7 +369,7 @@ class ForSentenceOrderPreTraining(_PreTraining):
 
     pair_dropout = True
 
-    def forward(
+    def forward(  # type: ignore[override]  # these labels have other names
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -389,6 +395,10 @@ class ForSentenceOrderPreTraining(_PreTraining):
         )
         output = SentenceOrderOutput(*self.both(encoded, labels, sentence_order_label))
         return self.finish(_with_states(output, encoded), return_dict)
+
+
+def _rows(choices: Tensor | None) -> Tensor | None:
+    return None if choices is None else choices.flatten(0, 1)
 
 
 def _with_states(output: Any, encoded: Encoded) -> Any:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
-from formers.layers.attention import AttentionFunction, attention_function
+from formers.hub.files import Source
+from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
+from formers.layers.linear import Linear
 from formers.models import embeddings, keys, loading, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
@@ -40,7 +42,7 @@ class PreTrainedModel(nn.Module):
             )
         self.config = config
         self.spec: ModelSpec = self.definition.spec(config)
-        self.generation_config = None
+        self.attention: AttentionFunction = sdpa
 
     def post_init(self) -> None:
         """Tie and initialise the weights of a model that has just been built."""
@@ -93,7 +95,7 @@ class PreTrainedModel(nn.Module):
             use_safetensors=use_safetensors,
             weights_only=weights_only,
             variant=variant,
-            source=loading.Source(revision, token, cache_dir, local_files_only, subfolder, force_download),
+            source=Source(revision, token, cache_dir, local_files_only, subfolder, force_download),
         )
         model, info = loading.load(cls, pretrained_model_name_or_path, config, options, config_overrides)
         return (model, info.as_dict()) if output_loading_info else model
@@ -148,9 +150,9 @@ class PreTrainedModel(nn.Module):
     # -- parts ---------------------------------------------------------------------------------------------------
 
     @property
-    def base_model(self) -> PreTrainedModel:
+    def base_model(self) -> Any:
         """The model without its head."""
-        return self.model if self.head_name else self  # type: ignore[return-value]
+        return self.model if self.head_name else self
 
     def __getattr__(self, name: str) -> Any:
         if name == type(self).base_model_prefix and name != "model" and type(self).head_name:
@@ -159,23 +161,23 @@ class PreTrainedModel(nn.Module):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The token embeddings."""
-        tokens: nn.Embedding = self.base_model.embeddings.tokens  # type: ignore[union-attr, assignment]
+        tokens: nn.Embedding = self.base_model.embeddings.tokens
         return tokens
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the token embeddings."""
-        self.base_model.embeddings.tokens = value  # type: ignore[union-attr]
+        self.base_model.embeddings.tokens = value
         self.tie_weights()
 
     def get_output_embeddings(self) -> nn.Module | None:
         """The layer that gives vocabulary logits, None for models without one."""
-        return self.head.output if self.tied else None  # type: ignore[union-attr, return-value]
+        return self.get_submodule("head.output") if self.tied else None
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replace the layer that gives vocabulary logits."""
         if not self.tied:
             raise InputError(f"{type(self).__name__} has no vocabulary logits.", "Use a language-modeling class.")
-        self.head.output = value  # type: ignore[union-attr]
+        self.get_submodule("head").output = value
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -222,7 +224,7 @@ class PreTrainedModel(nn.Module):
         function = attention_function(attn_implementation)
         self.config.attn_implementation = attn_implementation or "sdpa"
         for module in self.modules():
-            if hasattr(module, "attention"):
+            if isinstance(module, PreTrainedModel):
                 module.attention = function
 
     @property
@@ -234,11 +236,11 @@ class PreTrainedModel(nn.Module):
         """Trade time for memory in training: recompute blocks in the backward pass (never reentrant)."""
         if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise InputError("Reentrant checkpointing is not supported.", "Leave use_reentrant out.")
-        self.base_model.gradient_checkpointing = True  # type: ignore[assignment]
+        self.base_model.gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
-        self.base_model.gradient_checkpointing = False  # type: ignore[assignment]
+        self.base_model.gradient_checkpointing = False
 
     def enable_input_require_grads(self) -> None:
         """Let gradients flow to the embeddings' output, for adapters on frozen weights."""
@@ -265,7 +267,7 @@ class PreTrainedModel(nn.Module):
         tokens = self.get_input_embeddings().weight
         # Parts before wholes: an attention layer joins projections that are already packed.
         for module in reversed(list(self.modules())):
-            if hasattr(module, "pack") and getattr(module, "weight", None) is not tokens:
+            if isinstance(module, SelfAttention) or (isinstance(module, Linear) and module.weight is not tokens):
                 module.pack()
         return self
 
@@ -273,6 +275,6 @@ class PreTrainedModel(nn.Module):
         """As torch's; training mode undoes `for_inference`."""
         if mode:
             for module in self.modules():
-                if hasattr(module, "unpack"):
+                if isinstance(module, Linear | SelfAttention):
                     module.unpack()
         return super().train(mode)

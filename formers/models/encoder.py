@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
-from formers.layers.attention import AttentionContext, AttentionFunction, PositionBias, eager, sdpa
+from formers.layers.attention import AttentionContext, PositionBias, eager, sdpa
 from formers.layers.block import Block
 from formers.layers.embeddings import Embeddings
 from formers.layers.layout import Layout, Queries, plan
@@ -49,7 +49,6 @@ class EncoderModel(PreTrainedModel):
     def __init__(self, config: PreTrainedConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         spec = self.spec
-        self.attention: AttentionFunction = sdpa
         self.gradient_checkpointing = False
         make = spec.block or Block
         self.embeddings = (spec.embeddings or Embeddings)(spec)

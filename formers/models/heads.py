@@ -31,7 +31,8 @@ class TransformLayer(nn.Module):
         """(…, W) to (…, width of the transform)."""
         x = F.dropout(x, self.dropout, self.training) if self.dropout else x
         x = self.activation(self.dense(x))
-        return x if self.norm is None else self.norm(x)
+        out: Tensor = x if self.norm is None else self.norm(x)
+        return out
 
 
 class OutputHead(nn.Module):

@@ -34,7 +34,7 @@ INT8 = {"quant_method": "int8-per-channel"}
 class Options:
     """How to load, as `PreTrainedModel.from_pretrained` describes."""
 
-    source: Source = Source()
+    source: Source = field(default_factory=Source)
     dtype: str | torch.dtype | None = None
     device_map: str | torch.device | Mapping[str, Any] | None = None
     attn_implementation: Any = None
@@ -272,9 +272,10 @@ def _config(
     if files is None:
         raise InputError("Neither a name nor a config was given.", "Pass the name or the folder of a model.")
     values = files.read_json(CONFIG_NAME)
-    if values.get("model_type") not in (None, cls.config_class.model_type):
+    got, wanted = values.get("model_type"), cls.config_class.model_type
+    if got not in (None, wanted):
         raise ConfigError(
-            f"{files.name!r} is a {values['model_type']!r} model; {cls.__name__} loads {cls.config_class.model_type!r}.",
+            f"{files.name!r} is a {got!r} model; {cls.__name__} loads {wanted!r}.",
             "Use the Auto class, which picks the right class.",
         )
     return cls.config_class.from_dict(values, **overrides)

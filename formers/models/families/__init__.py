@@ -1,0 +1,1 @@
+"""One file a family: configuration, spec and checkpoint keys."""
