@@ -59,7 +59,7 @@ class ProgressLine:
         console = Console(stderr=True)
         columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TimeRemainingColumn()) if total else ()
         self._progress = Progress(*columns, _Rate(), console=console, transient=True)
-        self._task = self._progress.add_task("", total=total, done=0)
+        self._task = self._progress.add_task("", start=False, total=total, done=0)
         self._shown = shown and console.is_terminal
         self._started = time.monotonic()
         self._running = False
@@ -78,6 +78,8 @@ class ProgressLine:
         """One more result is there; the input has been worked through up to `position`."""
         if not self._shown:
             return
+        if not self._done:  # rates do not count the time in which the model was loaded
+            self._progress.start_task(self._task)
         self._done += 1
         self._progress.update(self._task, completed=position, done=self._done)
         if not self._running and time.monotonic() - self._started > PROGRESS_AFTER_SECONDS:

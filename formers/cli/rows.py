@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any
 
 from formers.errors import InputError
 
 STDIO = "-"
+
+PATIENCE_SECONDS = 0.05
+"""How long a gap in what is piped in may be before the texts so far are answered."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one input. `columns` are those of the first row, `total` is what the last row's position will be."""
+    """The rows of one input, read once.
+
+    `columns` are those of the first row, `total` is what the last row's position will be (None: not known), and `ready`
+    tells whether the next row can be read without waiting for whoever writes it.
+    """
 
     columns: tuple[str, ...]
     rows: Iterator[Row]
     total: int | None
+    ready: Callable[[], bool] = lambda: True
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows
@@ -63,7 +72,7 @@ class Rows:
     def with_column(self, name: str, value: str) -> Rows:
         """The same rows with `value` in the column `name` of each."""
         filled = (replace(row, columns={**row.columns, name: value}) for row in self.rows)
-        return Rows(tuple(dict.fromkeys((*self.columns, name))), filled, self.total)
+        return replace(self, columns=tuple(dict.fromkeys((*self.columns, name))), rows=filled)
 
 
 def from_texts(texts: Sequence[str], column: str) -> Rows:
@@ -76,14 +85,24 @@ def from_texts(texts: Sequence[str], column: str) -> Rows:
 def from_file(name: str, format: str) -> Iterator[Rows]:
     """The rows of a file, or of stdin where `name` is "-". Texts are UTF-8; blank lines are skipped."""
     if name == STDIO:
-        yield _rows("stdin", sys.stdin.buffer, format, total=None)
+        yield _from_stdin(format)
         return
     with open(name, "rb") as file:
-        yield _rows(name, file, format, total=os.fstat(file.fileno()).st_size or None)
+        yield _rows(name, file.readline, format, total=os.fstat(file.fileno()).st_size or None)
 
 
-def _rows(name: str, file: BinaryIO, format: str, total: int | None) -> Rows:
-    lines = _Lines(name, file)
+def _from_stdin(format: str) -> Rows:
+    if sys.stdin is None:
+        raise InputError("stdin is closed.", "Give texts, or --input FILE.")
+    try:
+        stdin = _Stdin(sys.stdin.fileno())
+    except OSError:  # an object that stands in for it
+        return _rows("stdin", sys.stdin.buffer.readline, format, total=None)
+    return replace(_rows("stdin", stdin.readline, format, total=None), ready=stdin.ready)
+
+
+def _rows(name: str, readline: Callable[[], bytes], format: str, total: int | None) -> Rows:
+    lines = _Lines(name, readline)
     columns = _READERS[format](lines)
     rows = (Row(each, f"{name}, line {lines.number}", lines.position) for each in columns)
     first = next(rows, None)
@@ -92,20 +111,49 @@ def _rows(name: str, file: BinaryIO, format: str, total: int | None) -> Rows:
     return Rows(tuple(first.columns), chain([first], rows), total)
 
 
-class _Lines:
-    """The decoded lines of a file, with the number and the end, in bytes, of the last one that was read."""
+class _Stdin:
+    """Lines of stdin, read so that one can ask whether there is one already."""
 
-    def __init__(self, name: str, file: BinaryIO) -> None:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._held = bytearray()
+
+    def readline(self) -> bytes:
+        """The next line, waited for; nothing at the end."""
+        searched = 0
+        while not (end := self._held.find(b"\n", searched) + 1):
+            searched = len(self._held)
+            block = os.read(self._descriptor, 1 << 16)
+            if not block:
+                end = searched
+                break
+            self._held += block
+        line = bytes(self._held[:end])
+        del self._held[:end]
+        return line
+
+    def ready(self) -> bool:
+        """Whether a line, or the end, is there or comes in a moment."""
+        try:
+            return b"\n" in self._held or bool(select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0])
+        except OSError:  # Windows asks sockets only; there, lines are answered when the next one comes
+            return True
+
+
+class _Lines:
+    """The decoded lines of an input, with the number and the end, in bytes, of the last one that was read."""
+
+    def __init__(self, name: str, readline: Callable[[], bytes]) -> None:
         self.name = name
         self.number = 0
         self.position = 0
-        self._file = file
+        self._readline = readline
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline()
+        line = self._readline()
         if not line:
             raise StopIteration
         self.number += 1

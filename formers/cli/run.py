@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,10 +151,11 @@ def run(
 
             pipe = pipeline(name, **_given(loading))
             waiting: deque[Row] = deque()
-            for result in pipe(_handed_over(rows, fields, waiting), **options):
-                row = waiting.popleft()
-                writer.write(row, result)
-                progress.advance(row.position)
+            for first in rows:
+                for result in pipe(_handed_over(chain([first], rows), rows.ready, fields, waiting), **options):
+                    row = waiting.popleft()
+                    writer.write(row, result)
+                    progress.advance(row.position)
 
 
 def _predicted(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -161,12 +163,19 @@ def _predicted(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple("entity_group" if each == "entity" and grouped else each for each in PREDICTED[task])
 
 
-def _handed_over(rows: Rows, fields: Mapping[str, str], waiting: deque[Row]) -> Iterator[Any]:
-    """What the pipeline takes of each row. The row itself waits for its result, which comes in the same order."""
+def _handed_over(
+    rows: Iterable[Row], ready: Callable[[], bool], fields: Mapping[str, str], waiting: deque[Row]
+) -> Iterator[Any]:
+    """What the pipeline takes of each row; the row itself waits for its result, which comes in the same order.
+
+    Ends when the next row is not there yet, so that the rows so far are answered meanwhile.
+    """
     for row in rows:
         texts = {name: row.text(column) for name, column in fields.items()}
         waiting.append(row)
         yield texts if len(texts) > 1 else texts.popitem()[1]
+        if not ready():
+            return
 
 
 def _source(task: str, texts: list[str] | None, file: str | None, format: str | None) -> AbstractContextManager[Rows]:
@@ -174,7 +183,7 @@ def _source(task: str, texts: list[str] | None, file: str | None, format: str | 
         raise typer.BadParameter("There are texts on the command line already.", param_hint="--input")
     if texts:
         return nullcontext(from_texts(texts, "context" if task == "question-answering" else "text"))
-    if file is None and sys.stdin.isatty():
+    if file is None and sys.stdin is not None and sys.stdin.isatty():
         raise typer.BadParameter("Give one or more, or --input FILE, or pipe them in.", param_hint="TEXT")
     file = file or STDIO
     return from_file(file, _format(file, format, rows_module.FORMATS, "--input-format", "txt"))
