@@ -244,7 +244,14 @@ def _as_tensors(rows: _Rows, request: Request, shape: _Shape, kind: str) -> dict
     lengths = np.array(rows.lengths, dtype=np.int64)
     shortest, longest = (max(width, min(rows.lengths)), max(width, max(rows.lengths))) if rows.lengths else (0, 0)
     if shortest != longest:
-        raise ragged("input_ids", shortest, longest)
+        if kind == "pt":
+            raise ragged("input_ids", shortest, longest)
+        # NumPy can hold rows of different lengths, as an array of arrays; the reference makes these too.
+        ends = np.cumsum(lengths)[:-1]
+        for name, column in rows.columns.items():
+            if name != "offset_mapping":
+                column[:] = [row.tolist() for row in np.split(concatenate(column), ends)]
+        return {name: as_tensor(name, value, kind) for name, value in _as_lists(rows, request, shape).items()}
 
     def packed(name: str, filler: int) -> Any:
         return pack(concatenate(rows.columns[name]), lengths, longest, filler, left)

@@ -16,7 +16,7 @@ _RAGGED = "Use padding=True, and truncation=True for long texts, or leave out re
 
 
 def check_tensor_type(value: Any) -> str | None:
-    """ "pt", "np" or None; errors for everything else."""
+    """The kind, "pt", "np" or None; errors for everything else."""
     kind = getattr(value, "value", value)  # a member of an enumeration, as the reference has them
     if kind is None or kind in ("pt", "np"):
         return kind  # type: ignore[no-any-return]
@@ -84,20 +84,27 @@ def as_tensor(name: str, value: Any, kind: str) -> Any:
             return torch.stack([torch.as_tensor(row) for row in value])
     elif isinstance(value, np.ndarray):
         return value
-    value = to_python(value) if not isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return torch_module().from_numpy(value)
+    value = to_python(value)
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise _not_rectangular(name, value) from error
+        rows = [np.asarray(row) for row in value] if _differ(value) else []
+        if kind == "pt" or not rows:
+            raise _not_rectangular(name, value) from error
+        array = np.empty(len(rows), dtype=object)
+        array[:] = rows
+        return array
     if array.dtype == object:
         raise _not_rectangular(name, value)
-    if array.size == 0 and array.dtype == np.float64 and not isinstance(value, np.ndarray):
+    if array.size == 0 and array.dtype == np.float64:
         array = array.astype(np.int64)  # an empty list says nothing about its type; ids are ints
     if kind == "np":
         return array
-    if array.dtype == np.float64 and not isinstance(value, np.ndarray):
-        return torch.tensor(value)  # Python floats take torch's default type
-    return torch.from_numpy(array)
+    if array.dtype == np.float64:
+        return torch_module().tensor(value)  # Python floats take torch's default type
+    return torch_module().from_numpy(array)
 
 
 def to_python(value: Any) -> Any:
@@ -132,11 +139,17 @@ def ragged(name: str, shortest: int, longest: int) -> InputError:
     )
 
 
+def _differ(value: Any) -> bool:
+    """Whether these are rows of different lengths."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(row, (list, tuple)) for row in value):
+        return False
+    return len({len(row) for row in value}) > 1
+
+
 def _not_rectangular(name: str, value: Any) -> InputError:
-    if isinstance(value, (list, tuple)) and value and all(isinstance(row, (list, tuple)) for row in value):
+    if _differ(value):
         lengths = [len(row) for row in value]
-        if min(lengths) != max(lengths):
-            return ragged(name, min(lengths), max(lengths))
+        return ragged(name, min(lengths), max(lengths))
     return InputError(
         f"The values of {name!r} do not form a tensor: nested too deep, of mixed types, or None.", _RAGGED
     )
