@@ -12,7 +12,9 @@ import json
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar
+
+from typing_extensions import dataclass_transform
 
 from formers.errors import ConfigError
 from formers.hub.atomic import write_json
