@@ -181,7 +181,8 @@ class PreTrainedConfig:
     def from_dict(cls: type[_Self], values: Mapping[str, Any], **overrides: Any) -> _Self:
         """A configuration from a dictionary such as `config.json` holds; keywords win over it."""
         merged = dict(values)
-        if "num_labels" in overrides and overrides["num_labels"] != len(merged.get("id2label") or {}):
+        count = overrides.get("num_labels")
+        if "id2label" in overrides or count not in (None, len(merged.get("id2label") or {})):
             merged.pop("id2label", None)
             merged.pop("label2id", None)
         return cls(**{**merged, **overrides})

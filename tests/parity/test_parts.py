@@ -92,6 +92,7 @@ def test_new_embedding_modules(model_type: str, head: str) -> None:
     models = new_pair(model_type, head)
     own = models.ours.get_input_embeddings()
     replacement = torch.nn.Embedding(own.num_embeddings, own.embedding_dim, padding_idx=own.padding_idx)
+    torch.nn.init.normal_(replacement.weight, std=0.25)
     models.ours.set_input_embeddings(replacement)
     assert models.ours.get_input_embeddings() is replacement
     models.reference.set_input_embeddings(replacement)

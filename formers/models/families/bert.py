@@ -37,7 +37,6 @@ def spec(config: BertConfig) -> ModelSpec:
     """BERT in neutral terms."""
     head = HeadSpec(
         dropout=classifier_dropout(config),
-        choice_dropout=config.hidden_dropout_prob,
         pooler=Transform("tanh"),
         masked_lm=Transform(config.hidden_act, norm=True),
     )

@@ -62,6 +62,8 @@ class DebertaV2Config(PreTrainedConfig):
         if isinstance(self.pos_att_type, str):
             self.pos_att_type = [term.strip() for term in self.pos_att_type.lower().split("|")]
         self.tie_word_embeddings = self.tie_word_embeddings or not self.legacy
+        if self.pooler_hidden_size is None:
+            self.pooler_hidden_size = self.hidden_size
 
 
 class DebertaV2Embeddings(Embeddings):
@@ -82,7 +84,7 @@ class DebertaV2Embeddings(Embeddings):
 
 
 def sequence_loss(logits: Tensor, labels: Tensor, config: PreTrainedConfig) -> Tensor:
-    """Loss of logits (B, C). Without a problem type, negative classes do not count and labels (B, C) are probabilities."""
+    """Loss of logits (B, C). Without a problem type, negative classes are left out, labels (B, C) are probabilities."""
     if config.problem_type is not None:
         return classification_loss(logits, labels, config)
     if config.num_labels == 1:

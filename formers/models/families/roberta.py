@@ -42,12 +42,16 @@ class XLMRobertaConfig(RobertaConfig):
 
     model_type = "xlm-roberta"
 
+    vocab_size: int = 30522
+
 
 @config_dataclass
 class CamembertConfig(RobertaConfig):
     """Configuration of CamemBERT."""
 
     model_type = "camembert"
+
+    vocab_size: int = 30522
 
 
 def spec(config: RobertaConfig) -> ModelSpec:
