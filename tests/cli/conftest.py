@@ -83,12 +83,11 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.fixture(scope="session")
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a two-label BERT with random weights and a vocabulary of letters."""
-    transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("tiny-classifier")
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + letter for letter in letters)]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    config = transformers.BertConfig(
+    config = formers.BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=16,
         num_hidden_layers=1,
@@ -98,6 +97,6 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         id2label={0: "NO", 1: "YES"},
         label2id={"NO": 0, "YES": 1},
     )
-    transformers.set_seed(0)
-    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    formers.set_seed(0)
+    formers.BertForSequenceClassification(config).save_pretrained(folder)
     return folder
