@@ -176,11 +176,15 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         query, key, value = asked.rows(query), run.rows(key), run.rows(value)
         mask = run.visible(self.window, query.device)
+        mask = mask if mask is None or asked is run else mask[..., :1, :]
+        if self.even_padding and mask is not None and run.mask is not None:
+            counts = run.mask.transpose(-1, -2)[:, :, : query.shape[2]]
+            query, mask = query * counts, mask | ~counts
         out = context.function(
             query,
             key,
             value,
-            mask=mask if mask is None or asked is run else mask[..., :1, :],
+            mask=mask,
             bias=bias and bias(query, key, run),
             scale=self.scale,
             dropout=self.dropout if self.training else 0.0,

@@ -109,5 +109,7 @@ def by_distance(content: Tensor, positions: Tensor) -> Tensor:
     positions = positions[middle - length : middle + length].unflatten(-1, (heads, dim))
     products = content.transpose(0, 1).flatten(1, 2) @ positions.permute(1, 2, 0)
     flat = products.unflatten(1, (batch, length)).flatten(2)
-    rows = flat[..., length - 1 : length - 1 + length * (2 * length - 1)].unflatten(-1, (length, 2 * length - 1))
+    rows: Tensor = flat[..., length - 1 : length - 1 + length * (2 * length - 1)].unflatten(
+        -1, (length, 2 * length - 1)
+    )
     return rows[..., :length].transpose(0, 1)

@@ -115,6 +115,7 @@ def spec(config: ModernBertConfig) -> ModelSpec:
         dropout=config.attention_dropout,
         attention_dropout=config.attention_dropout,
         ff_dropout=config.mlp_dropout,
+        ff_output_dropout=0.0,
         embedding_dropout=config.embedding_dropout,
         windows=tuple(config.sliding_window if kind == _SLIDING else None for kind in kinds),
         rope_thetas=tuple(_theta(config, kind) for kind in kinds),
