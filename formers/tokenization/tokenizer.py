@@ -63,7 +63,7 @@ class PreTrainedTokenizerFast:
     is_fast: ClassVar[bool] = True
     pad_token_type_id: ClassVar[int] = 0
 
-    model_input_names: list[str] = ["input_ids", "attention_mask"]
+    model_input_names: list[str] = ["input_ids", "attention_mask"]  # noqa: RUF012 - an instance may have its own
     padding_side: str = "right"
     truncation_side: str = "right"
 
@@ -546,6 +546,11 @@ class PreTrainedTokenizerFast:
         return [find(index) for index in map(int, ids) if index not in skipped]
 
     # ------------------------------------------------------------------------------------- vocabulary and tokens
+
+    @property
+    def continuing_subword_prefix(self) -> str | None:
+        """What begins a token that continues a word ("##" with WordPiece), None if nothing marks it."""
+        return getattr(self._engines.base.model, "continuing_subword_prefix", None) or None
 
     @property
     def backend_tokenizer(self) -> Tokenizer:
