@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,22 +82,34 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a two-label BERT with random weights and a vocabulary of letters."""
-    folder = tmp_path_factory.mktemp("tiny-classifier")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a BERT with a head such as "ForMaskedLM", random weights and a vocabulary of letters."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + letter for letter in letters)]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    config = formers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        id2label={0: "NO", 1: "YES"},
-        label2id={"NO": 0, "YES": 1},
-    )
-    formers.set_seed(0)
-    formers.BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
+
+    @cache
+    def make(head: str) -> Path:
+        folder = tmp_path_factory.mktemp(f"tiny-{head}")
+        (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+        config = formers.BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+            initializer_range=0.5,
+            id2label={0: "contradiction", 1: "entailment"},
+            label2id={"contradiction": 0, "entailment": 1},
+        )
+        formers.set_seed(0)
+        getattr(formers, "Bert" + head)(config).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tiny: Callable[[str], Path]) -> Path:
+    """The folder of a tiny BERT that classifies texts."""
+    return tiny("ForSequenceClassification")
