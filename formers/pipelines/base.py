@@ -21,7 +21,7 @@ from formers.registry import AUTO_CLASSES, TASKS, public_names
 
 if TYPE_CHECKING:
     from formers.models.base import PreTrainedModel
-    from formers.tokenization import PreTrainedTokenizerBase
+    from formers.tokenization import PreTrainedTokenizerFast
 
 O = TypeVar("O", bound=TextOptions)  # noqa: E741
 
@@ -67,7 +67,7 @@ class Pipeline(ABC, Generic[O]):
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase | None = None,
+        tokenizer: PreTrainedTokenizerFast | None = None,
         *,
         task: str = "",
         device: int | str | torch.device | None = None,
@@ -280,7 +280,10 @@ def resolve_device(device: int | str | torch.device | None) -> torch.device:
             )
             return torch.device("cpu")
         return torch.device(accelerator.type, device)
-    wanted = torch.device(device)
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device={device!r} is not a device.", 'Use for example "cpu" or "cuda:0".') from error
     if wanted.type not in ("cpu", "meta", None if accelerator is None else accelerator.type):
         raise InputError(f"device={str(device)!r} is not available here.", 'Use device="cpu", or leave device out.')
     return wanted

@@ -15,7 +15,7 @@ from formers.errors import InputError
 
 if TYPE_CHECKING:
     from formers.models.base import PreTrainedModel
-    from formers.tokenization import BatchEncoding, PreTrainedTokenizerBase
+    from formers.tokenization import BatchEncoding, PreTrainedTokenizerFast
 
 # A text, a pair of texts, or a text that is already split into words.
 Text = str | tuple[str, str] | list[str]
@@ -77,7 +77,7 @@ def position_limit(model: PreTrainedModel) -> int | None:
 class TextEncoder:
     """A tokenizer together with what its model can take. Calls change nothing but the flag of the one warning."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
         self.tokenizer = tokenizer
         self.positions = position_limit(model)
         self.vocab_size = int(getattr(model.config, "vocab_size", 0))
@@ -161,6 +161,30 @@ class TextEncoder:
                 f"An input of {length} tokens cannot be cut to {limit} tokens by the strategy {strategy!r} ({error}).",
                 "Shorten the other text of the pair, or choose truncation='longest_first'.",
             ) from error
+
+    def pieces(
+        self,
+        texts: Sequence[Text],
+        options: TextOptions,
+        *,
+        longest: int,
+        stride: int,
+        strategy: str = "longest_first",
+        wanted: Mapping[str, bool] = MappingProxyType({}),
+    ) -> list[list[Row]]:
+        """The rows of each text: pieces of at most `longest` tokens, special ones included, with `stride` in common."""
+        call = {"truncation": strategy, "max_length": longest, "stride": stride, "return_overflowing_tokens": True}
+        try:
+            rows = self._tokenize(texts, options, {**wanted, **call})
+        except Exception as error:
+            raise InputError(
+                f"A text cannot be cut into pieces of {longest} tokens that share {stride} ({error}).",
+                "Make the stride smaller; of a question with a context, cut the question with max_question_len=.",
+            ) from error
+        pieces: list[list[Row]] = [[] for _ in texts]
+        for row, owner in zip(rows, rows[0].batch["overflow_to_sample_mapping"], strict=True):
+            pieces[owner].append(row)
+        return pieces
 
     def _tokenize(self, texts: Sequence[Text], options: TextOptions, arguments: Mapping[str, Any]) -> list[Row]:
         pair = type(texts[0]) is tuple

@@ -19,7 +19,7 @@ from formers.registry import AUTO_CLASSES, TASK_ALIASES, TASKS
 if TYPE_CHECKING:
     from formers.configuration import PreTrainedConfig
     from formers.models.base import PreTrainedModel
-    from formers.tokenization import PreTrainedTokenizerBase
+    from formers.tokenization import PreTrainedTokenizerFast
 
 logger = logging.getLogger("formers")
 
@@ -31,7 +31,7 @@ def pipeline(
     task: str | None = None,
     model: str | PathLike[str] | PreTrainedModel | None = None,
     config: str | PathLike[str] | PreTrainedConfig | None = None,
-    tokenizer: str | PathLike[str] | tuple[str, Mapping[str, Any]] | PreTrainedTokenizerBase | None = None,
+    tokenizer: str | PathLike[str] | tuple[str, Mapping[str, Any]] | PreTrainedTokenizerFast | None = None,
     *,
     feature_extractor: Any = None,
     image_processor: Any = None,

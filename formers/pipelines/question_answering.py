@@ -10,7 +10,7 @@ import numpy as np
 
 from formers.errors import InputError
 from formers.pipelines.base import Pipeline, Prepared
-from formers.pipelines.encoding import Row, TextOptions, rows_of
+from formers.pipelines.encoding import Row, Text, TextOptions
 from formers.pipelines.spans import best_spans
 
 _PADDINGS = (None, False, True, "do_not_pad", "longest", "max_length")
@@ -102,28 +102,17 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         longest, stride = self._sizes(options)
         questions = [self._short_question(question, options.max_question_len) for question, _ in pairs]
         contexts = [context for _, context in pairs]
-        first, second = (questions, contexts) if self._question_first else (contexts, questions)
-        arguments = {name: value for name, value in options.tokenizer_arguments.items() if name != "padding"}
-        try:
-            batch = self.tokenizer(
-                first,
-                second,
-                truncation="only_second" if self._question_first else "only_first",
-                max_length=longest,
-                stride=stride,
-                return_overflowing_tokens=True,
-                return_offsets_mapping=True,
-                **arguments,
-            )
-        except Exception as error:
-            raise InputError(
-                f"A question leaves no room for its context in {longest} tokens with a stride of {stride} ({error}).",
-                "Shorten the question with max_question_len=, make doc_stride smaller or max_seq_len larger.",
-            ) from error
-        prepared = [Prepared([], context) for context in contexts]
-        for row, owner in zip(rows_of(batch), batch["overflow_to_sample_mapping"], strict=True):
-            prepared[owner].rows.append(row)
-        return prepared
+        question_first = self._question_first
+        texts: list[Text] = [(q, c) if question_first else (c, q) for q, c in zip(questions, contexts, strict=True)]
+        rows = self.encoder.pieces(
+            texts,
+            options,
+            longest=longest,
+            stride=stride,
+            strategy="only_second" if question_first else "only_first",
+            wanted={"return_offsets_mapping": True},
+        )
+        return [Prepared(own, context) for own, context in zip(rows, contexts, strict=True)]
 
     def forward(self, rows: Sequence[Row], options: QuestionAnsweringOptions) -> Sequence[Any]:
         """Logits of starts and of ends, (tokens,) each, for each row."""

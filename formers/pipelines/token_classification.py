@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from formers.errors import InputError
 from formers.pipelines.base import Pipeline, Prepared
-from formers.pipelines.encoding import Row, TextOptions, require_text, rows_of
-from formers.pipelines.entities import STRATEGIES, Aggregator, Token, without_overlaps
-
-if TYPE_CHECKING:
-    from formers.pipelines.entities import Scores
+from formers.pipelines.encoding import Row, Text, TextOptions, require_text
+from formers.pipelines.entities import STRATEGIES, Aggregator, Scores, Token, without_overlaps
 
 Offsets = Sequence[tuple[int, int]]
 
@@ -103,32 +100,27 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     def preprocess(self, inputs: Sequence[Any], options: TokenClassificationOptions) -> list[Prepared]:
         """Tokenize texts with offsets, long ones into several rows where a stride is given."""
         texts = [_parse(item, options) for item in inputs]
-        sources = [text.text if text.words is None else text.words for text in texts]
+        sources: list[Text] = [text.text if text.words is None else text.words for text in texts]
         wanted = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
         if options.is_split_into_words:
             wanted["is_split_into_words"] = True
         if options.stride is None:
-            rows = self.encoder.rows(sources, options, wanted=wanted)
-            return [Prepared([row], text) for row, text in zip(rows, texts, strict=True)]
+            rows = [[row] for row in self.encoder.rows(sources, options, wanted=wanted)]
+        else:
+            rows = self.encoder.pieces(
+                sources, options, longest=self._longest(options), stride=options.stride, wanted=wanted
+            )
+        return [Prepared(own, text) for own, text in zip(rows, texts, strict=True)]
+
+    def _longest(self, options: TokenClassificationOptions) -> int:
+        """Tokens of a piece."""
         limit = options.max_length or self.encoder.limit
-        if limit is None or options.stride >= limit:
+        if limit is None or (options.stride or 0) >= limit:
             raise InputError(
                 f"stride={options.stride} was given, and texts are cut to {limit} tokens.",
                 "The stride must be smaller than the longest input of the model, which the tokenizer must know.",
             )
-        batch = self.tokenizer(
-            sources,
-            truncation=True,
-            max_length=limit,
-            stride=options.stride,
-            return_overflowing_tokens=True,
-            **wanted,
-            **options.tokenizer_arguments,
-        )
-        prepared = [Prepared([], text) for text in texts]
-        for row, owner in zip(rows_of(batch), batch["overflow_to_sample_mapping"], strict=True):
-            prepared[owner].rows.append(row)
-        return prepared
+        return limit
 
     def forward(self, rows: Sequence[Row], options: TokenClassificationOptions) -> Sequence[Any]:
         """Probabilities (tokens, labels) of each row."""
@@ -157,15 +149,15 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         offsets = row.batch["offset_mapping"][row.index] if text.offsets is None else text.offsets
         word_ids = row.batch.word_ids(row.index) if text.words is not None else None
         words = self.tokenizer.convert_ids_to_tokens(row.ids)
-        marked = self._marks_continuations
+        marked = self.tokenizer.continuing_subword_prefix is not None
         tokens = []
         for index, word in enumerate(words):
             if special[index]:
                 continue
             start, end = offsets[index]
-            if word_ids is not None and word_ids[index] is not None:
-                first = text.starts[word_ids[index]]
-                start, end = first + start, first + end
+            place = None if word_ids is None else word_ids[index]
+            if place is not None:
+                start, end = text.starts[place] + start, text.starts[place] + end
             written = text.text[start:end]
             if row.ids[index] == self.tokenizer.unk_token_id:
                 word, continues = written, False
@@ -175,11 +167,6 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
                 continues = start > 0 and " " not in text.text[start - 1 : start + 1]
             tokens.append(Token(word, scores[index], index, int(start), int(end), continues))
         return tokens
-
-    @property
-    def _marks_continuations(self) -> bool:
-        """Whether the tokenizer marks tokens that continue a word, as WordPiece does with ##."""
-        return bool(getattr(self.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None))
 
 
 def _parse(item: Any, options: TokenClassificationOptions) -> _Text:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -128,6 +129,8 @@ def check_same(mine: Any, theirs: Any, where: str = "answer") -> None:
         assert mine.keys() == theirs.keys(), where
         for key, value in theirs.items():
             check_same(mine[key], value, f"{where}[{key!r}]")
+    elif isinstance(theirs, list) and theirs and isinstance(theirs[0], float) and isinstance(mine, list):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5, err_msg=where)
     elif isinstance(theirs, (list, tuple)):
         assert isinstance(mine, list), where
         assert len(mine) == len(theirs), where
