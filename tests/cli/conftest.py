@@ -46,7 +46,8 @@ class FakePipeline:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakePipeline:
     pipeline = FakePipeline()
-    monkeypatch.setattr(formers, "pipeline", pipeline.load, raising=False)
+    # Not setattr, which would first load the real one.
+    monkeypatch.setitem(vars(formers), "pipeline", pipeline.load)
     return pipeline
 
 
