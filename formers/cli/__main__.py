@@ -1,5 +1,0 @@
-"""`python -m formers.cli`."""
-
-from formers.cli import main
-
-main()
