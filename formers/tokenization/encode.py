@@ -13,7 +13,7 @@ from formers.tokenization.batch import BatchEncoding
 from formers.tokenization.engine import Engines, Truncation
 from formers.tokenization.inputs import collect, explain, holds_pairs
 from formers.tokenization.padding import pad_rows
-from formers.tokenization.settings import Limits
+from formers.tokenization.settings import Limits, Padding
 from formers.tokenization.tensors import as_tensor, concatenate, flatten, mask, pack, ragged, wrap
 
 # Texts per call of the engine: enough to keep every core busy, few enough to bound the memory of its encodings.
@@ -74,6 +74,12 @@ class _Shape(NamedTuple):
 _UNPADDED = _Shape(0, False, Fill("", 0, 0))
 
 
+def _shape(padding: Padding | None, longest: int, fill: Fill | None) -> _Shape:
+    if padding is None or fill is None:
+        return _UNPADDED
+    return _Shape(padding.width(longest), padding.side == "left", fill)
+
+
 def encode(
     engines: Engines, text: Any, text_pair: Any, request: Request, fill: Fill | None
 ) -> tuple[BatchEncoding, int]:
@@ -82,18 +88,15 @@ def encode(
     fill: needed where the request asks for padding. Returns the batch and the tokens of the longest row.
     """
     if type(text) is str and not text_pair and _is_plain(request):
-        return _encode_one(engines, text, request)
+        return _encode_one(engines, text, request, fill)
     inputs, batched = collect(text, text_pair, request.is_split_into_words)
-    padding, truncation, _ = request.limits
+    truncation = request.limits.truncation
     pairs = holds_pairs(inputs, request.is_split_into_words)
     if truncation is not None:
         _check_room(engines.base, truncation, request, pairs)
     engine = engines.get(truncation, request.split_special_tokens)
     rows = _run(engine, inputs, request, zero_types=not pairs and engines.gives_zero_types)
-    if padding is None or fill is None:
-        shape = _UNPADDED
-    else:
-        shape = _Shape(padding.width(rows.longest), padding.side == "left", fill)
+    shape = _shape(request.limits.padding, rows.longest, fill)
     if request.tensors is not None:
         data = _as_tensors(rows, request, shape, request.tensors)
     else:
@@ -115,7 +118,7 @@ def _is_plain(request: Request) -> bool:
     return padding is None or (padding.length is None and padding.multiple is None)
 
 
-def _encode_one(engines: Engines, text: str, request: Request) -> tuple[BatchEncoding, int]:
+def _encode_one(engines: Engines, text: str, request: Request, fill: Fill | None) -> tuple[BatchEncoding, int]:
     """The short way of `encode` for what servers and loops do most."""
     truncation = request.limits.truncation
     if truncation is not None:
@@ -133,7 +136,11 @@ def _encode_one(engines: Engines, text: str, request: Request) -> tuple[BatchEnc
         data["special_tokens_mask"] = encoding.special_tokens_mask
     if request.lengths:
         data["length"] = [length]
-    return BatchEncoding.with_lazy_encodings(data, lambda: _call(engine, [text], request, True)), length
+
+    def encodings() -> list[Encoding]:
+        return _padded(_call(engine, [text], request, True), _shape(request.limits.padding, length, fill))
+
+    return BatchEncoding.with_lazy_encodings(data, encodings), length
 
 
 def _run(engine: Tokenizer, inputs: list[Any], request: Request, zero_types: bool) -> _Rows:
@@ -202,10 +209,12 @@ def _check_room(engine: Tokenizer, truncation: Truncation, request: Request, pai
             f"max_length={truncation.max_length} leaves no room for the {special} special tokens.",
             f"Use a max_length of more than {special}, or add_special_tokens=False.",
         )
-    if truncation.stride and truncation.stride >= room:
+    # The engine itself checks the overlap against what a single text with special tokens would have.
+    least = truncation.max_length - engine.num_special_tokens_to_add(False)
+    if 0 < room <= truncation.stride or 0 <= least < truncation.stride:
         raise InputError(
-            f"stride={truncation.stride} leaves no new tokens in a window: max_length={truncation.max_length} less "
-            f"{special} special tokens holds {room}.",
+            f"stride={truncation.stride} leaves no new tokens in a window: max_length={truncation.max_length} holds "
+            f"{min(room, least)} tokens besides the special ones.",
             "Use a smaller stride or a larger max_length.",
         )
 

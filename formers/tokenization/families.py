@@ -44,8 +44,8 @@ class BertTokenizer(PreTrainedTokenizerFast):
     `tokenize_chinese_chars` (every one a word), `strip_accents` (None: if lower-cased).
     """
 
-    vocab_files_names = _files("vocab.txt")
-    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
+    model_input_names: list[str] = ["input_ids", "token_type_ids", "attention_mask"]  # noqa: RUF012
     special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
     recipe: ClassVar[Recipe | None] = build.BERT
@@ -54,7 +54,7 @@ class BertTokenizer(PreTrainedTokenizerFast):
 class DistilBertTokenizer(PreTrainedTokenizerFast):
     """BERT's, for a model without token types."""
 
-    vocab_files_names = _files("vocab.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
     recipe: ClassVar[Recipe | None] = build.BERT
@@ -63,8 +63,8 @@ class DistilBertTokenizer(PreTrainedTokenizerFast):
 class ElectraTokenizer(PreTrainedTokenizerFast):
     """BERT's."""
 
-    vocab_files_names = _files("vocab.txt")
-    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
+    model_input_names: list[str] = ["input_ids", "token_type_ids", "attention_mask"]  # noqa: RUF012
     special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
     recipe: ClassVar[Recipe | None] = build.BERT
@@ -73,7 +73,7 @@ class ElectraTokenizer(PreTrainedTokenizerFast):
 class MPNetTokenizer(PreTrainedTokenizerFast):
     """BERT's WordPiece with RoBERTa's special tokens."""
 
-    vocab_files_names = _files("vocab.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = {**_FAIRSEQ_TOKENS, "unk_token": "[UNK]"}
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
     recipe: ClassVar[Recipe | None] = build.MPNET
@@ -82,7 +82,7 @@ class MPNetTokenizer(PreTrainedTokenizerFast):
 class RobertaTokenizer(PreTrainedTokenizerFast):
     """Byte-level BPE. Options: `add_prefix_space` (before the first word), `trim_offsets` (without spaces)."""
 
-    vocab_files_names = _files("vocab.json", "merges.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
     options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": False, "trim_offsets": True, "errors": "replace"}
     recipe: ClassVar[Recipe | None] = build.ROBERTA
@@ -91,7 +91,7 @@ class RobertaTokenizer(PreTrainedTokenizerFast):
 class XLMRobertaTokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram with RoBERTa's special tokens. Option: `add_prefix_space`."""
 
-    vocab_files_names = _files("sentencepiece.bpe.model")
+    vocab_files_names: ClassVar[dict[str, str]] = _files("sentencepiece.bpe.model")
     special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
     options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
     recipe: ClassVar[Recipe | None] = build.XLM_ROBERTA
@@ -100,7 +100,7 @@ class XLMRobertaTokenizer(PreTrainedTokenizerFast):
 class CamembertTokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram with RoBERTa's special tokens and some unused ones. Option: `add_prefix_space`."""
 
-    vocab_files_names = _files("sentencepiece.bpe.model")
+    vocab_files_names: ClassVar[dict[str, str]] = _files("sentencepiece.bpe.model")
     special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
     options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
     recipe: ClassVar[Recipe | None] = build.CAMEMBERT
@@ -109,7 +109,7 @@ class CamembertTokenizer(PreTrainedTokenizerFast):
 class AlbertTokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram. Options: `do_lower_case`, `keep_accents`, `add_prefix_space`."""
 
-    vocab_files_names = _files("spiece.model")
+    vocab_files_names: ClassVar[dict[str, str]] = _files("spiece.model")
     special_defaults: ClassVar[Mapping[str, Token]] = {
         "bos_token": "[CLS]",
         "eos_token": "[SEP]",
@@ -126,8 +126,8 @@ class AlbertTokenizer(PreTrainedTokenizerFast):
 class DebertaV2Tokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram. Options: `do_lower_case`, `split_by_punct` (punctuation apart), `add_prefix_space`."""
 
-    vocab_files_names = _files("spm.model")
-    model_input_names = ["input_ids", "attention_mask", "token_type_ids"]
+    vocab_files_names: ClassVar[dict[str, str]] = _files("spm.model")
+    model_input_names: list[str] = ["input_ids", "attention_mask", "token_type_ids"]  # noqa: RUF012
     special_defaults: ClassVar[Mapping[str, Token]] = {"bos_token": "[CLS]", "eos_token": "[SEP]", **_BERT_TOKENS}
     options: ClassVar[Mapping[str, Any]] = {"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True}
     recipe: ClassVar[Recipe | None] = build.DEBERTA_V2

@@ -92,13 +92,13 @@ def resolve(
             "Set one, for example `tokenizer.pad_token = tokenizer.eos_token`, "
             "or add one: `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`.",
         )
-    if pad != "do_not_pad" and cut != "do_not_truncate" and pad_to_multiple_of and max_length is not None:
-        if max_length % pad_to_multiple_of:
-            raise InputError(
-                f"max_length={max_length} is not a multiple of pad_to_multiple_of={pad_to_multiple_of}, so rows "
-                "cut at it cannot be padded to such a multiple.",
-                f"Use max_length={max_length - max_length % pad_to_multiple_of} or drop pad_to_multiple_of.",
-            )
+    surplus = (max_length or 0) % (pad_to_multiple_of or 1)
+    if pad != "do_not_pad" and cut != "do_not_truncate" and surplus:
+        raise InputError(
+            f"max_length={max_length} is not a multiple of pad_to_multiple_of={pad_to_multiple_of}, so rows cut at it "
+            "cannot be padded to such a multiple.",
+            f"Use a max_length that is {surplus} smaller, or drop pad_to_multiple_of.",
+        )
     check_side("padding_side", padding_side)
     return Limits(
         None

@@ -45,7 +45,7 @@ def mask(lengths: NDArray[np.int64], width: int, left: bool) -> NDArray[np.bool_
     positions = np.arange(width)
     if left:
         positions = positions[::-1]
-    return positions[None, :] < lengths[:, None]  # type: ignore[no-any-return]
+    return positions[None, :] < lengths[:, None]
 
 
 def flatten(rows: Iterable[Sequence[int]], total: int) -> NDArray[np.int64]:

@@ -512,7 +512,7 @@ class PreTrainedTokenizerFast:
     ) -> list[str]:
         """The texts of rows of ids (lists, arrays or tensors)."""
         texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
-        return [texts] if isinstance(texts, str) else texts  # type: ignore[no-any-return]
+        return [texts] if isinstance(texts, str) else texts
 
     @staticmethod
     def clean_up_tokenization(out_string: str) -> str:
@@ -522,7 +522,7 @@ class PreTrainedTokenizerFast:
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of tokens."""
         decoder = self._engines.base.decoder
-        return " ".join(tokens) if decoder is None else decoder.decode(tokens)  # type: ignore[no-any-return]
+        return " ".join(tokens) if decoder is None else decoder.decode(tokens)
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
         """The id of a token, or the ids of several; the id of the unknown token for what is not in the vocabulary."""

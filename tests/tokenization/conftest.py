@@ -39,7 +39,9 @@ def _bert(folder: Path, lowercase: bool) -> Path:
     engine.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    engine.train_from_iterator(CORPUS * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False))
+    engine.train_from_iterator(
+        CORPUS * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    )
     vocab = sorted(engine.get_vocab().items(), key=lambda item: item[1])
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("".join(token + "\n" for token, _ in vocab), encoding="utf-8")
@@ -54,7 +56,10 @@ def _write_json(path: Path, value: Any) -> None:
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """vocab.txt (lower case), configuration with a limit of 20 tokens."""
     folder = _bert(tmp_path_factory.mktemp("bert") / "model", lowercase=True)
-    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "model_max_length": 20, "do_lower_case": True})
+    _write_json(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "BertTokenizer", "model_max_length": 20, "do_lower_case": True},
+    )
     _write_json(folder / "config.json", {"model_type": "bert"})
     return folder
 
@@ -74,7 +79,10 @@ def roberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=500,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     engine.train_from_iterator(CORPUS * 3, trainer)
     engine.model.save(str(folder))
@@ -96,7 +104,10 @@ def generic_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine.decoder = decoders.ByteLevel()
     special = ["<eos>", "<pad>", "<sep>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     engine.train_from_iterator(CORPUS * 3, trainer)
     ids = {token: engine.token_to_id(token) for token in special}
@@ -131,3 +142,29 @@ def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..
         return prefix.with_suffix(".model")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reference() -> Any:
+    """The reference implementation's AutoTokenizer."""
+    transformers = pytest.importorskip("transformers")
+    return transformers.AutoTokenizer
+
+
+@pytest.fixture(params=["bert", "roberta", "generic", "minilm"])
+def both(request: pytest.FixtureRequest, reference: Any) -> tuple[Any, Any]:
+    """The same tokenizer in formers and in the reference, for every kind."""
+    name = "minilm" if request.param == "minilm" else f"{request.param}_folder"
+    folder = request.getfixturevalue(name)
+    return _loaded(folder, reference)
+
+
+_CACHE: dict[Path, tuple[Any, Any]] = {}
+
+
+def _loaded(folder: Path, reference: Any) -> tuple[Any, Any]:
+    from formers import AutoTokenizer
+
+    if folder not in _CACHE:
+        _CACHE[folder] = (AutoTokenizer.from_pretrained(folder), reference.from_pretrained(folder))
+    return _CACHE[folder]
