@@ -40,15 +40,34 @@ class Embeddings(nn.Module):
 
     def summed(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """The sum of the embeddings (T, E)."""
-        x = self.tokens(tokens) if tokens.dtype in (torch.int64, torch.int32) else tokens
+        x = tokens if tokens.is_floating_point() else _rows(self.tokens, tokens, "token ids", _TOKENS)
         if self.token_types is not None:
             weight = self.token_types.weight
-            x = x + (weight[0] if token_types is None else self.token_types(token_types))
+            types = None if token_types is None else _rows(self.token_types, token_types, "token types", _TYPES)
+            x = x + (weight[0] if types is None else types)
         elif token_types is not None and bool(token_types.any()):
-            raise InputError("This model has no token types.", "Leave token_type_ids out.")
-        if self.positions is not None:
-            x = x + self.positions(positions)
+            raise InputError("This model has no token types.", _TYPES)
+        if self.positions is not None and positions is not None:
+            x = x + _rows(self.positions, positions, "positions", _POSITIONS)
         return x
+
+
+_TOKENS = (
+    "Use the model's own tokenizer; after adding tokens to it, call model.resize_token_embeddings(len(tokenizer))."
+)
+_TYPES = "Leave token_type_ids out, or use the model's own tokenizer."
+_POSITIONS = "Shorten the input, for example with truncation=True in the tokenizer's call, or correct position_ids."
+
+
+def _rows(table: nn.Embedding, ids: Tensor, name: str, remedy: str) -> Tensor:
+    try:
+        rows: Tensor = table(ids)
+    except IndexError as error:
+        low, high = torch.aminmax(ids)
+        raise InputError(
+            f"The {name} go from {int(low)} to {int(high)}; the model has {table.num_embeddings}, from 0 on.", remedy
+        ) from error
+    return rows
 
 
 def _inside(index: int | None, size: int) -> int | None:

@@ -23,6 +23,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos[:, None] + turned * sin[:, None]
 
 
+def sinusoids(count: int, width: int) -> Tensor:
+    """Position embeddings (count, width) whose pairs of values are sine and cosine (Vaswani et al., 2017)."""
+    rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(count)[:, None] * rates
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width].float()
+
+
 def positions_after_padding(input_ids: Tensor, padding_id: int) -> Tensor:
     """Position ids (B, S) that count only real tokens and start at `padding_id` + 1 (RoBERTa)."""
     real = (input_ids != padding_id).long()

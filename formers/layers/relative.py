@@ -30,6 +30,7 @@ class RelativeBias(nn.Module):
         scores = self.weights(buckets).t().unfold(1, length, 1).flip(1)
 
         def corner(query: Tensor, key: Tensor, run: Run) -> Tensor:
-            return scores[None, :, : run.length, : run.length]
+            own: Tensor = scores[None, :, : run.length, : run.length]
+            return own
 
         return lambda attention: corner

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
@@ -13,13 +12,13 @@ from formers.models.base import PreTrainedModel
 from formers.models.encoder import Encoded, EncoderModel
 from formers.models.heads import (
     OutputHead,
+    class_loss,
     classification_loss,
     discriminator_loss,
     labels_padding,
     next_token_loss,
     pool,
     span_loss,
-    token_loss,
 )
 from formers.models.spec import Pooling, Transform
 from formers.outputs import (
@@ -115,7 +114,7 @@ class ForMaskedLM(_VocabularyHead):
         if labels is not None and sparse is not None:
             hidden, labels = hidden[labels != sparse], labels[labels != sparse]
         logits = self.head(hidden)
-        return MaskedLMOutput(None if labels is None else token_loss(logits, labels), logits)
+        return MaskedLMOutput(None if labels is None else class_loss(logits, labels), logits)
 
 
 class ForCausalLM(_VocabularyHead):
@@ -133,7 +132,7 @@ class ForTokenClassification(EncoderWithHead):
     def predict(self, encoded: Encoded, attention_mask: Tensor | None, labels: Tensor | None) -> TokenClassifierOutput:
         """Logits and loss."""
         logits = self.head(encoded.padded())
-        return TokenClassifierOutput(None if labels is None else token_loss(logits, labels), logits)
+        return TokenClassifierOutput(None if labels is None else class_loss(logits, labels), logits)
 
 
 class Discriminator(EncoderWithHead):
@@ -210,7 +209,7 @@ class ForNextSentencePrediction(_SequenceHead):
     ) -> NextSentencePredictorOutput:
         """Logits and loss."""
         logits = self.sequence_logits(encoded, attention_mask)
-        return NextSentencePredictorOutput(None if labels is None else F.cross_entropy(logits, labels.view(-1)), logits)
+        return NextSentencePredictorOutput(None if labels is None else class_loss(logits, labels), logits)
 
 
 class ForMultipleChoice(_SequenceHead):
@@ -263,7 +262,7 @@ class ForMultipleChoice(_SequenceHead):
             first_only=self.first_only(),
         )
         logits = self.sequence_logits(encoded, attention_mask).view(-1, choices)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
+        loss = None if labels is None else class_loss(logits, labels)
         return self.finish(_with_states(MultipleChoiceModelOutput(loss, logits), encoded), return_dict)
 
 
@@ -330,7 +329,7 @@ class _PreTraining(_VocabularyHead):
         tokens, pairs = self.head(hidden), self.pair_head(self.model.pooler(hidden[:, 0]))
         if labels is None or pair_labels is None:
             return None, tokens, pairs
-        return token_loss(tokens, labels) + F.cross_entropy(pairs, pair_labels.view(-1)), tokens, pairs
+        return class_loss(tokens, labels) + class_loss(pairs, pair_labels), tokens, pairs
 
 
 class ForPreTraining(_PreTraining):

@@ -205,6 +205,11 @@ class PreTrainedModel(nn.Module):
         return next(p.dtype for p in self.parameters() if p.is_floating_point())
 
     @property
+    def name_or_path(self) -> str:
+        """What the model was loaded by."""
+        return self.config.name_or_path
+
+    @property
     def num_labels(self) -> int:
         """How many labels the configuration names."""
         return self.config.num_labels

@@ -106,17 +106,16 @@ class EncoderModel(PreTrainedModel):
         """
         output_attentions = _given(output_attentions, self.config.output_attentions)
         output_hidden_states = _given(output_hidden_states, self.config.output_hidden_states)
-        tokens = _tokens(input_ids, inputs_embeds)
+        tokens = _tokens(input_ids, inputs_embeds, self.get_input_embeddings().embedding_dim)
         batch, length = tokens.shape[:2]
-        if attention_mask is not None and tuple(attention_mask.shape) != (batch, length):
-            raise InputError(
-                f"attention_mask has the shape {tuple(attention_mask.shape)}; the input has {(batch, length)}.",
-                "Pass the mask that the tokenizer returned with these ids.",
-            )
+        if attention_mask is not None and attention_mask.shape != (batch, length):
+            raise _misfit("attention_mask", attention_mask, batch, length)
         pack = not (output_attentions or keep_padding) and tokens.device.type == "cpu"
         layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack)
         positions = self._positions(tokens, input_ids, position_ids)
-        types = None if token_type_ids is None else layout.gather(token_type_ids)
+        types = None
+        if token_type_ids is not None:
+            types = layout.gather(_fit("token_type_ids", token_type_ids, batch, length))
         flat_positions = layout.gather(positions) if positions is not None else None
         x = self.embeddings(layout.gather(tokens), flat_positions, types)
         if self.spec.even_padding and layout.runs[0].mask is not None:
@@ -171,7 +170,7 @@ class EncoderModel(PreTrainedModel):
             given = torch.arange(offset, offset + length, device=tokens.device)
         elif given is None:
             given = torch.arange(length, device=tokens.device)
-        return given.expand(batch, length)
+        return _fit("position_ids", given, batch, length)
 
     def _rotary(self, positions: Tensor | None, dtype: torch.dtype) -> dict[float, tuple[Tensor, Tensor]] | None:
         if self.spec.rope_thetas is None or positions is None:
@@ -183,17 +182,45 @@ def _given(choice: bool | None, default: bool) -> bool:
     return default if choice is None else choice
 
 
-def _tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+def _tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None, width: int) -> Tensor:
     if (input_ids is None) == (inputs_embeds is None):
         got = "both" if input_ids is not None else "neither"
         raise InputError(f"Got {got} of input_ids and inputs_embeds.", "Pass exactly one of them.")
-    tokens, rank = (input_ids, 2) if input_ids is not None else (inputs_embeds, 3)
-    assert tokens is not None
-    if tokens.dim() != rank or 0 in tokens.shape:
-        name = "input_ids" if rank == 2 else "inputs_embeds"
-        wanted = "(batch, length)" if rank == 2 else "(batch, length, width)"
+    if input_ids is not None:
+        _check("input_ids", input_ids, "(batch, length) of whole numbers", 2, floating=False)
+        return input_ids
+    assert inputs_embeds is not None
+    wanted = f"(batch, length, {width}) of floating-point numbers"
+    _check("inputs_embeds", inputs_embeds, wanted, 3, floating=True)
+    if inputs_embeds.shape[2] != width:
+        raise InputError(f"inputs_embeds has the shape {tuple(inputs_embeds.shape)}; {wanted} is expected.", _EMBEDS)
+    return inputs_embeds
+
+
+_EMBEDS = "Make them with model.get_input_embeddings()(input_ids)."
+
+
+def _check(name: str, tokens: Tensor, wanted: str, rank: int, floating: bool) -> None:
+    if not isinstance(tokens, Tensor):
         raise InputError(
-            f"{name} has the shape {tuple(tokens.shape)}; a non-empty {wanted} is expected.",
-            'Tokenize a list of texts with return_tensors="pt", or add the batch dimension.',
+            f"{name} is a {type(tokens).__name__}; a tensor {wanted} is expected.",
+            'Tokenize with return_tensors="pt", and pass what comes back as model(**encoding).',
         )
-    return tokens
+    if tokens.dim() != rank or 0 in tokens.shape or tokens.is_floating_point() != floating:
+        raise InputError(
+            f"{name} has the shape {tuple(tokens.shape)}, type {tokens.dtype}; a non-empty {wanted} is expected.",
+            _EMBEDS if floating else 'Tokenize a list of texts with return_tensors="pt", or add the batch dimension.',
+        )
+
+
+def _fit(name: str, values: Tensor, batch: int, length: int) -> Tensor:
+    if values.shape[-1] != length or values.dim() > 2 or (values.dim() == 2 and values.shape[0] not in (1, batch)):
+        raise _misfit(name, values, batch, length)
+    return values.expand(batch, length)
+
+
+def _misfit(name: str, values: Tensor, batch: int, length: int) -> InputError:
+    return InputError(
+        f"{name} has the shape {tuple(values.shape)}; the input has {(batch, length)}.",
+        f"Pass {name} as the tokenizer returned it with these ids, or leave it out.",
+    )

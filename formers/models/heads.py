@@ -51,7 +51,8 @@ class OutputHead(nn.Module):
         """(…, W) to (…, outputs)."""
         if self.transform is not None:
             x = self.transform(x)
-        return self.output(F.dropout(x, self.dropout, self.training))
+        logits: Tensor = self.output(F.dropout(x, self.dropout, self.training))
+        return logits
 
 
 def classification_loss(logits: Tensor, labels: Tensor, config: PreTrainedConfig) -> Tensor:
@@ -67,12 +68,17 @@ def classification_loss(logits: Tensor, labels: Tensor, config: PreTrainedConfig
             config.problem_type = "single_label_classification"
         else:
             config.problem_type = "multi_label_classification"
-    if config.problem_type == "regression":
-        return F.mse_loss(logits.squeeze(), labels.squeeze().to(logits.dtype))
     if config.problem_type == "single_label_classification":
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1))
-    if config.problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels)
+        return class_loss(logits, labels)
+    if config.problem_type in ("regression", "multi_label_classification"):
+        if labels.numel() != logits.numel():
+            raise InputError(
+                f"Labels of shape {tuple(labels.shape)} for logits of shape {tuple(logits.shape)}.",
+                f"{config.problem_type} needs one value for each label of each sequence.",
+            )
+        labels = labels.reshape(logits.shape).to(logits)
+        squared = config.problem_type == "regression"
+        return F.mse_loss(logits, labels) if squared else F.binary_cross_entropy_with_logits(logits, labels)
     raise InputError(
         f"config.problem_type is {config.problem_type!r}.",
         "Use 'regression', 'single_label_classification' or 'multi_label_classification'.",
@@ -86,25 +92,35 @@ def labels_padding(labels: Tensor | None, attention_mask: Tensor | None) -> bool
     return bool((labels[attention_mask == 0] != IGNORED).any())
 
 
-def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of logits (B, S, C) over labels (B, S) that are not -100."""
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten().to(logits.device))
+def class_loss(logits: Tensor, labels: Tensor, ignored: int = IGNORED) -> Tensor:
+    """Mean cross entropy of logits (…, C) over the classes that are not `ignored`, one for each row of logits."""
+    logits, labels = logits.flatten(0, -2), labels.flatten().to(logits.device)
+    if labels.is_floating_point() or labels.shape[0] != logits.shape[0]:
+        raise InputError(
+            f"{labels.shape[0]} labels of type {labels.dtype} for {logits.shape[0]} rows of logits.",
+            "Give each row one class, a whole number; several values a row need config.problem_type.",
+        )
+    try:
+        return F.cross_entropy(logits, labels.long(), ignore_index=ignored)
+    except IndexError as error:
+        known, classes = labels[labels != ignored], logits.shape[1]
+        raise InputError(
+            f"Labels go from {int(known.min())} to {int(known.max())}; the model has {classes} classes, from 0 on.",
+            "Load the model with num_labels= set to the number of your classes, or correct the labels.",
+        ) from error
 
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """`token_loss` of each position's logits against the next position's label."""
-    return token_loss(logits[:, :-1], labels[:, 1:])
+    """Mean cross entropy of each position's logits against the next position's label."""
+    return class_loss(logits[:, :-1], labels[:, 1:])
 
 
 def span_loss(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mean cross entropy of the two ends (B, S); places outside the sequence are ignored."""
     length = start_logits.shape[1]
-
-    def one(logits: Tensor, places: Tensor) -> Tensor:
-        places = places.squeeze(-1) if places.dim() > 1 else places
-        return F.cross_entropy(logits, places.clamp(0, length), ignore_index=length)
-
-    return (one(start_logits, start) + one(end_logits, end)) / 2
+    ends = ((start_logits, start), (end_logits, end))
+    first, last = (class_loss(logits, places.clamp(0, length), ignored=length) for logits, places in ends)
+    return (first + last) / 2
 
 
 def discriminator_loss(logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -126,23 +142,3 @@ def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: Pooling) -> Ten
         return hidden[rows, (attention_mask != 0).int().argmax(1)]
     weights = attention_mask[..., None].to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1)
-
-
-def require_same_batch(name: str, labels: Tensor, batch: int) -> None:
-    """Check that labels have one row a sequence."""
-    if labels.shape[0] != batch:
-        raise InputError(
-            f"{name} has {labels.shape[0]} rows for a batch of {batch}.", "Give one row of labels a sequence."
-        )
-
-
-def label_range(labels: Tensor, classes: int) -> None:
-    """Check whole-number labels against the number of classes; -100 is ignored by the losses."""
-    if labels.is_floating_point() or labels.numel() == 0:
-        return
-    low, high = torch.aminmax(labels)
-    if int(high) >= classes or (int(low) < 0 and int(low) != -100):
-        raise InputError(
-            f"Labels go from {int(low)} to {int(high)}; the model has {classes} classes, 0 to {classes - 1}.",
-            "Load the model with num_labels= set to the number of your classes, or correct the labels.",
-        )

@@ -18,6 +18,7 @@ from formers.errors import CheckpointError, ConfigError, InputError, Unsupported
 from formers.hub.files import ModelFiles, Source, resolve
 from formers.hub.int8 import Dequantized
 from formers.hub.weights import Checkpoint, Weights
+from formers.layers.positions import sinusoids
 from formers.models import keys
 from formers.models.keys import Place
 
@@ -236,6 +237,8 @@ def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
                 parameter.normal_(0.0, model.spec.initializer_range)
                 if pads.get(name) is not None:
                     parameter[pads[name]].zero_()
+            if model.spec.sinusoidal_positions and name.endswith("embeddings.positions.weight"):
+                parameter.copy_(sinusoids(*parameter.shape))
 
 
 def _is_embedding(module: nn.Module) -> bool:

@@ -21,6 +21,7 @@ RTOL, ATOL = 1e-4, 1e-5
 # Heads that need two labels in the reference, or that have other inputs than one row of tokens a sequence.
 TWO_LABELS = ("ForQuestionAnswering", "ForPreTraining")
 CAUSAL = ("ForCausalLM", "LMHeadModel")
+TYPED = tuple(model_type for model_type, values in TINY.items() if values.get("type_vocab_size"))
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,6 @@ class Pair:
     ours: Any
     head: str
 
-    @property
-    def takes_token_types(self) -> bool:
-        return self.ours.spec.token_types > 0
-
 
 def heads(*only: str, families: tuple[str, ...] = tuple(FAMILIES)) -> list[Any]:
     """Every (model type, head) of the registry, or those with one of the heads `only`, as pytest parameters."""
@@ -44,6 +41,12 @@ def heads(*only: str, families: tuple[str, ...] = tuple(FAMILIES)) -> list[Any]:
         for head in FAMILIES[model_type].heads
         if not only or head in only
     ]
+
+
+def vocabulary_heads() -> list[Any]:
+    """Every model that gives logits for the vocabulary, as pytest parameters."""
+    both = heads("ForPreTraining", families=("albert", "bert"))
+    return [*heads("ForMaskedLM", *CAUSAL), *both]
 
 
 def families() -> list[Any]:

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.parity.pairs import CAUSAL, batch, close, families, heads, new_pair, pair, same
-
-VOCABULARY = ("ForMaskedLM", "ForPreTraining", *CAUSAL)
+from tests.parity.pairs import CAUSAL, batch, close, families, heads, new_pair, pair, same, vocabulary_heads
 
 
 @pytest.mark.parametrize(("model_type", "head"), heads())
@@ -42,7 +40,7 @@ def test_embeddings_are_the_references(model_type: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("size", [70, 50])
-@pytest.mark.parametrize(("model_type", "head"), heads("Model", *VOCABULARY))
+@pytest.mark.parametrize(("model_type", "head"), [*heads("Model"), *vocabulary_heads()])
 def test_resized_vocabularies(model_type: str, head: str, size: int) -> None:
     models = new_pair(model_type, head)
     old = models.ours.get_input_embeddings().weight.detach().clone()
