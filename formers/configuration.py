@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from typing_extensions import dataclass_transform
 
-from formers.errors import ConfigError
+from formers.errors import ConfigError, InputError
 from formers.hub.atomic import write_json
 from formers.hub.files import Source, resolve
 
@@ -179,13 +180,27 @@ class PreTrainedConfig:
 
     @classmethod
     def from_dict(cls: type[_Self], values: Mapping[str, Any], **overrides: Any) -> _Self:
-        """A configuration from a dictionary such as `config.json` holds; keywords win over it."""
+        """A configuration from a dictionary such as `config.json` holds; keywords win over it, and must be known."""
+        cls.check_names(overrides, values)
         merged = dict(values)
         count = overrides.get("num_labels")
         if "id2label" in overrides or count not in (None, len(merged.get("id2label") or {})):
             merged.pop("id2label", None)
             merged.pop("label2id", None)
         return cls(**{**merged, **overrides})
+
+    @classmethod
+    def check_names(cls, given: Iterable[str], extra: Iterable[str] = ()) -> None:
+        """InputError for a name that is neither a value of this configuration nor among `extra`."""
+        known = {field.name for field in dataclasses.fields(cls)} | {"num_labels", "attn_implementation"}
+        known |= {*cls.attribute_map, *_ALIASES, *extra}
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, 1, 0.75)
+                raise InputError(
+                    f"Got {name!r}, which is neither an option nor a value of {cls.__name__}.",
+                    f"Did you mean {near[0]!r}?" if near else f"See {cls.__name__} for its values.",
+                )
 
     @classmethod
     def from_pretrained(

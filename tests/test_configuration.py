@@ -12,7 +12,7 @@ import pytest
 import transformers
 
 import formers
-from formers.errors import ConfigError, ModelNotFoundError
+from formers.errors import ConfigError, InputError, ModelNotFoundError
 from formers.registry import FAMILIES
 from tests.parity.tiny import TINY
 
@@ -133,6 +133,19 @@ def test_labels_that_override_a_file(tmp_path: Path) -> None:
     assert formers.AutoConfig.from_pretrained(tmp_path, num_labels=3).num_labels == 3
     named = formers.AutoConfig.from_pretrained(tmp_path, id2label={0: "x", 1: "y", 2: "z"})
     assert (named.num_labels, named.label2id) == (3, {"x": 0, "y": 1, "z": 2})
+
+
+def test_names_that_no_configuration_has(tmp_path: Path) -> None:
+    """Nothing that was meant for something else, a token say, gets into a configuration and its file."""
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "of_the_file": 1}')
+    for cls in (formers.AutoConfig, formers.BertConfig):
+        assert cls.from_pretrained(tmp_path, of_the_file=2).of_the_file == 2
+        with pytest.raises(InputError, match=r"Got 'use_auth_token', .* of BertConfig\. See BertConfig"):
+            cls.from_pretrained(tmp_path, use_auth_token="secret")
+        with pytest.raises(InputError, match=r"Got 'hiden_size'.*Did you mean 'hidden_size'\?"):
+            cls.from_pretrained(tmp_path, hiden_size=3)
+    with pytest.raises(InputError, match=r"Got 'zzz'"):
+        formers.BertModel.from_pretrained(tmp_path, config=formers.BertConfig(), zzz=1)
 
 
 def test_other_names_of_a_value(tmp_path: Path) -> None:

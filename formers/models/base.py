@@ -113,15 +113,17 @@ class PreTrainedModel(nn.Module):
         state_dict: Mapping[str, Tensor] | None = None,
         max_shard_size: int | str = "50GB",
         safe_serialization: bool = True,
+        variant: str | None = None,
         push_to_hub: bool = False,
         save_quantized: str | None = None,
     ) -> None:
         """Write config.json and model.safetensors (or pytorch_model.bin), in shards above `max_shard_size`.
 
+        `variant` gives the files of weights another name: model.<variant>.safetensors.
         `save_quantized="int8"` stores each matrix as int8 with one scale a row; loading turns it back into floats.
         """
         if is_main_process:
-            saving.save(self, save_directory, state_dict, max_shard_size, safe_serialization, save_quantized)
+            saving.save(self, save_directory, state_dict, max_shard_size, safe_serialization, variant, save_quantized)
             if push_to_hub:
                 self.push_to_hub(str(save_directory))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -261,13 +260,8 @@ def _config(
     options: Options,
     overrides: Mapping[str, Any],
 ) -> PreTrainedConfig:
-    known = {f.name for f in fields(cls.config_class)} | set(cls.config_class.attribute_map) | {"num_labels"}
-    for name in overrides:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"See {cls.config_class.__name__} for its values."
-            raise InputError(f"from_pretrained got {name!r}, neither an option nor a configuration value.", hint)
     if isinstance(config, PreTrainedConfig):
+        config.check_names(overrides, config.extra)
         config.update(overrides)
         return config
     if config is not None:

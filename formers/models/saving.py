@@ -28,6 +28,7 @@ def save(
     state_dict: Mapping[str, Tensor] | None = None,
     max_shard_size: int | str = "50GB",
     safe_serialization: bool = True,
+    variant: str | None = None,
     quantized: str | None = None,
 ) -> None:
     """Write configuration and weights into a folder; weights first, so that a folder with a new config is complete."""
@@ -44,7 +45,9 @@ def save(
         tensors = quantize(tensors)
         config["quantization_config"] = INT8
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(tensors, folder, max_shard_size=max_shard_size, safe_serialization=safe_serialization)
+    save_weights(
+        tensors, folder, max_shard_size=max_shard_size, safe_serialization=safe_serialization, variant=variant
+    )
     write_json(folder / CONFIG_NAME, config, sort_keys=True)
 
 
