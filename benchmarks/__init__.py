@@ -1,0 +1,1 @@
+"""Benchmarks of formers beside its peers. See README.md; `make bench` runs them."""

@@ -1,0 +1,161 @@
+"""The benchmarks: who is measured, against whom, and what has to be reached. Adding one is adding an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.table import FLOOR, OURS, Bar, Comparison
+from benchmarks.timing import Contender
+
+TRANSFORMERS = "transformers"
+ONNX = "onnxruntime"
+BATCH_SIZES = (8, 16, 32)
+TEXT = "Using a transformer network is simple, and this sentence is about as long as most."
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Contenders that take turns, and the lines of the table made from them. `warmups`: turns that do not count."""
+
+    name: str
+    contenders: Mapping[str, Contender]
+    comparisons: tuple[Comparison, ...]
+    warmups: int = 0
+
+
+def _imports(statement: str, check: str = "") -> Contender:
+    """Seconds of one statement in a fresh process."""
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        f"{statement}\n"
+        f"seconds = time.perf_counter() - start\n{check}\n"
+        "print('{\"seconds\": %r}' % seconds)"
+    )
+    return Contender(("-c", code))
+
+
+def _process(statements: str, result: str, clock: Literal["answered", "ended"]) -> Contender:
+    """A whole process from its start; `folder` is the data folder."""
+    code = (
+        f"import sys; folder = sys.argv[1]\n{statements}\nresult = {result}\n"
+        "import json; print(json.dumps({'answer': result}))"
+    )
+    return Contender(("-c", code), clock)
+
+
+def _worker(*arguments: str) -> Contender:
+    return Contender(("-m", "benchmarks.worker", *arguments))
+
+
+def _tokenizer_process(library: str) -> Contender:
+    return _process(
+        f"from {library} import AutoTokenizer; tokenizer = AutoTokenizer.from_pretrained(folder + '/model')",
+        f"tokenizer({TEXT!r})['input_ids']",
+        "ended",
+    )
+
+
+def _first_answer(library: str) -> Contender:
+    return _process(
+        f"from {library} import pipeline; classify = pipeline('sentiment-analysis', model=folder + '/model')",
+        f"classify({TEXT!r})",
+        "answered",
+    )
+
+
+def _pipelines(task: str, *arguments: str) -> dict[str, Contender]:
+    return {library: _worker(task, library, *arguments) for library in (OURS, TRANSFORMERS)}
+
+
+_BATCHED = {f"{TRANSFORMERS}, batch_size={size}": size for size in BATCH_SIZES}
+
+BENCHMARKS = (
+    Benchmark(
+        "import",
+        {OURS: _imports("import formers", "if 'torch' in sys.modules: sys.exit('import formers imports torch')")},
+        (Comparison("import formers, without torch", (), Bar("seconds", 0.1)),),
+        warmups=1,
+    ),
+    Benchmark(
+        "import-pipeline",
+        {
+            OURS: _imports("from formers import pipeline"),
+            "torch": _imports("import torch"),
+            TRANSFORMERS: _imports("from transformers import pipeline"),
+        },
+        (
+            Comparison("from formers import pipeline", ("torch",), Bar("time", 1.15)),
+            Comparison("from formers import pipeline", (TRANSFORMERS,), Bar("time")),
+        ),
+        warmups=1,
+    ),
+    Benchmark(
+        "tokenizer-process",
+        {
+            OURS: _tokenizer_process(OURS),
+            TRANSFORMERS: _tokenizer_process(TRANSFORMERS),
+            FLOOR: _process(
+                "from tokenizers import Tokenizer; tokenizer = Tokenizer.from_file(folder + '/model/tokenizer.json')",
+                f"tokenizer.encode({TEXT!r}).ids",
+                "ended",
+            ),
+        },
+        (
+            Comparison("AutoTokenizer, one sentence, whole process", (TRANSFORMERS,), Bar("time", 0.15)),
+            Comparison("its peak memory", (TRANSFORMERS,), Bar("time"), "rss"),
+        ),
+        warmups=1,
+    ),
+    Benchmark(
+        "first-answer",
+        {
+            OURS: _first_answer(OURS),
+            TRANSFORMERS: _first_answer(TRANSFORMERS),
+            FLOOR: _process("import torch", "None", "answered"),
+        },
+        (
+            Comparison("process start to first sentiment", (TRANSFORMERS,), Bar("time", 0.5)),
+            Comparison("its peak memory", (TRANSFORMERS,), Bar("time"), "rss"),
+        ),
+        warmups=1,
+    ),
+    Benchmark(
+        "sst2",
+        {
+            **_pipelines("classify", "default"),
+            **{name: _worker("classify", TRANSFORMERS, str(size)) for name, size in _BATCHED.items()},
+            ONNX: _worker("onnx"),
+            FLOOR: _worker("encoder_floor", "all"),
+        },
+        (
+            Comparison("SST-2 validation, defaults", (TRANSFORMERS,), Bar("speed", 3)),
+            Comparison("against the best batch_size", tuple(_BATCHED), Bar("speed", 1.5)),
+            Comparison("against sorted batches of 32", (ONNX,), Bar("speed")),
+        ),
+    ),
+    Benchmark(
+        "one-sentence",
+        {**_pipelines("classify_one"), ONNX: _worker("onnx_one"), FLOOR: _worker("encoder_floor", "one")},
+        (
+            Comparison("one sentence through a pipeline, p50", (TRANSFORMERS,), Bar("time", 0.5)),
+            Comparison("against model and engine alone", (ONNX,), Bar("speed")),
+        ),
+    ),
+    Benchmark(
+        "tokenize-tensors",
+        {**_pipelines("tokenize", "tensors"), FLOOR: _worker("engine")},
+        (Comparison("SST-2 train to padded tensors", (TRANSFORMERS,), Bar("speed", 4)),),
+    ),
+    Benchmark(
+        "tokenize-lists",
+        {**_pipelines("tokenize", "lists"), FLOOR: _worker("engine")},
+        (Comparison("SST-2 train to lists", (TRANSFORMERS,), Bar("speed", 1.6)),),
+    ),
+    Benchmark(
+        "tokenize-one",
+        {**_pipelines("tokenize_one"), FLOOR: _worker("engine_one")},
+        (Comparison("one text a call, p50", (TRANSFORMERS,), Bar("speed", 1.5)),),
+    ),
+)
