@@ -6,11 +6,13 @@
 #   make bench   the benchmarks, beside the project's peers
 #
 # The environment is .venv, made on demand and filled again when pyproject.toml or constraints.txt change.
-# PYTHON=python3.12 picks another interpreter, WORKERS=8 the number of test processes, PYTEST="-k hub" what they run.
+# PYTHON=python3.12 picks another interpreter, WORKERS=8 the number of test processes, PYTEST="-k hub" what they run,
+# BENCH="--only sst2" what the benchmarks run.
 
 PYTHON ?= python3
 WORKERS ?= 2
 PYTEST ?=
+BENCH ?=
 
 VENV := .venv
 VENV_V4 := .venv-v4
@@ -34,7 +36,7 @@ lint: $(VENV)/.test
 	$(RUN) -m mypy
 
 bench: $(VENV)/.bench
-	$(RUN) -m benchmarks
+	$(RUN) benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) $(VENV_V4) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
