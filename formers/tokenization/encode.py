@@ -179,15 +179,20 @@ def _call(engine: Tokenizer, inputs: list[Any], request: Request, offsets: bool)
     except TypeError as error:
         raise explain(inputs, request.is_split_into_words) from error
     except BaseException as error:
-        truncation = request.limits.truncation
-        # The engine has no type for "cannot shorten this enough", and it panics where the windows of one of two texts
-        # are no longer than their overlap.
-        if truncation is None or (type(error) is not Exception and type(error).__name__ != "PanicException"):
+        # The engine's errors have no type of their own. It panics, which is no Exception, where the windows of one of
+        # two texts would be no longer than their overlap.
+        panic = type(error).__name__ == "PanicException"
+        if type(error) is not Exception and not panic:
             raise
+        truncation = request.limits.truncation
+        if truncation is not None and (panic or "Truncation" in str(error)):
+            raise InputError(
+                f"These texts cannot be cut to max_length={truncation.max_length} with truncation="
+                f"{truncation.strategy!r} and stride={truncation.stride}: {error}.",
+                "Use truncation='longest_first', a larger max_length or a smaller stride.",
+            ) from error
         raise InputError(
-            f"These texts cannot be cut to max_length={truncation.max_length} with truncation={truncation.strategy!r} "
-            f"and stride={truncation.stride}: {error}.",
-            "Use truncation='longest_first', a larger max_length or a smaller stride.",
+            f"The engine cannot tokenize these texts: {error}.", "Check that the vocabulary has the unknown token."
         ) from error
 
 

@@ -174,7 +174,11 @@ def test_offsets_lead_back_to_the_text(both: tuple[Any, Any], text: str) -> None
             continue
         assert batch.char_to_token(start) is not None
         source = text[start:end] if normalizer is None else normalizer.normalize_str(text[start:end])
-        piece = token.removeprefix("##") if tokenizer.mask_token == "[MASK]" else tokenizer.convert_tokens_to_string([token])
+        piece = (
+            token.removeprefix("##")
+            if tokenizer.mask_token == "[MASK]"
+            else tokenizer.convert_tokens_to_string([token])
+        )
         if "\ufffd" not in piece:  # a token of some bytes of a character
             assert source.strip() == piece.strip()
 

@@ -97,6 +97,11 @@ def test_padding_without_a_padding_token(generic_folder: Path) -> None:
     assert tokenizer(["a", "b c d"], padding=True)["input_ids"][0][0] == tokenizer.eos_token_id
 
 
+def test_an_unknown_token_outside_the_vocabulary(bert_folder: Path) -> None:
+    with pytest.raises(InputError, match="cannot tokenize these texts: .*unknown token"):
+        AutoTokenizer.from_pretrained(bert_folder, unk_token="<none>")("\u2603")
+
+
 def test_an_unknown_argument(tokenizer: Any) -> None:
     with pytest.raises(TypeError, match="paddding"):
         tokenizer("text", paddding=True)

@@ -37,7 +37,11 @@ def listed(batch: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("arguments", SETTINGS, ids=lambda value: "-".join(map(str, value)) or "plain")
 def test_as_the_reference(both: tuple[Any, Any], arguments: dict[str, Any]) -> None:
     ours, theirs = both
-    masked = {**ROWS, "special_tokens_mask": [[1, 0, 1], [1], [1, 0, 0, 1]], "attention_mask": [[1, 1, 1], [1], [1] * 4]}
+    masked = {
+        **ROWS,
+        "special_tokens_mask": [[1, 0, 1], [1], [1, 0, 0, 1]],
+        "attention_mask": [[1, 1, 1], [1], [1] * 4],
+    }
     for rows in (ROWS, masked, {**ROWS, "labels": [0, 1, 2]}):
         examples = [{name: values[index] for name, values in rows.items()} for index in range(3)]
         for encoded in (rows, examples):

@@ -164,7 +164,12 @@ def test_inputs_from_ids(both: tuple[Any, Any], pair: str | None, arguments: dic
 def test_ids_cut_off(bert_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
     cut = tokenizer.prepare_for_model(
-        [10, 11, 12, 13, 14], truncation=True, max_length=5, stride=1, return_overflowing_tokens=True, return_length=True
+        [10, 11, 12, 13, 14],
+        truncation=True,
+        max_length=5,
+        stride=1,
+        return_overflowing_tokens=True,
+        return_length=True,
     )
     assert cut["input_ids"] == [2, 10, 11, 12, 3]
     assert cut["overflowing_tokens"] == [12, 13, 14]
@@ -185,7 +190,10 @@ def test_ids_cut_off(bert_folder: Path) -> None:
 
 def test_bos_and_eos_on_demand(generic_folder: Path, reference: Any) -> None:
     given = {"bos_token": "<eos>", "add_bos_token": True, "add_eos_token": True}
-    ours, theirs = AutoTokenizer.from_pretrained(generic_folder, **given), reference.from_pretrained(generic_folder, **given)
+    ours, theirs = (
+        AutoTokenizer.from_pretrained(generic_folder, **given),
+        reference.from_pretrained(generic_folder, **given),
+    )
     for tokenizer in (ours, theirs):
         assert tokenizer.add_bos_token
     assert dict(ours("a b", "c")) == dict(theirs("a b", "c"))
