@@ -150,9 +150,10 @@ def test_half_precision_weights_are_computed_in_float32_on_a_cpu(folder: Path, t
     model.to(torch.bfloat16).save_pretrained(tmp_path)
     formers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
     assert pipeline("text-classification", model=tmp_path, device="cpu").dtype == torch.float32
-    assert pipeline("text-classification", model=tmp_path, device="cpu", dtype="auto").dtype == torch.float32
-    for arguments in ({"dtype": torch.bfloat16}, {"torch_dtype": "bfloat16"}, {"model_kwargs": {"dtype": "bfloat16"}}):
-        pipe = pipeline("text-classification", model=tmp_path, device="cpu", **arguments)
+    for arguments in ({"dtype": "auto"}, {"device_map": "cpu"}, {"model_kwargs": {"device_map": {"": "cpu"}}}):
+        assert pipeline("text-classification", model=tmp_path, **arguments).dtype == torch.float32
+    for wanted in ({"dtype": torch.bfloat16}, {"torch_dtype": "bfloat16"}, {"model_kwargs": {"dtype": "bfloat16"}}):
+        pipe = pipeline("text-classification", model=tmp_path, device="cpu", **wanted)
         assert pipe.dtype == torch.bfloat16
         assert pipe("good")[0]["label"] in ("NEGATIVE", "POSITIVE", "NEUTRAL")
 

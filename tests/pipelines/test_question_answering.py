@@ -52,8 +52,11 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 from transformers import pipeline
 job = json.loads(sys.stdin.read())
-pipe = pipeline("question-answering", model=job["folder"], device="cpu")
-print("ANSWERS" + json.dumps([pipe(*args, **options) for args, options in job["calls"]]))
+answers = []
+for folder in job["folders"]:
+    pipe = pipeline("question-answering", model=folder, device="cpu")
+    answers.append([pipe(*args, **options) for args, options in job["calls"]])
+print("ANSWERS" + json.dumps(answers))
 """
 
 
@@ -68,35 +71,31 @@ def pipe(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def v4() -> str:
-    """The interpreter of an environment with version 4 of the reference."""
-    found = os.environ.get("FORMERS_V4_PYTHON") or str(Path(".venv-v4") / "bin" / "python")
-    if not Path(found).exists():
+def byte_level(make_roberta: Callable[..., Path]) -> Path:
+    return make_roberta("ForQuestionAnswering")
+
+
+@pytest.fixture(scope="module")
+def v4(folder: Path, byte_level: Path) -> list[list[Any]]:
+    """The answers of version 4 of the reference to all calls, for both models."""
+    python = os.environ.get("FORMERS_V4_PYTHON") or str(Path(".venv-v4") / "bin" / "python")
+    if not Path(python).exists():
         pytest.skip("there is no environment with version 4 of the reference (FORMERS_V4_PYTHON or .venv-v4)")
-    return found
-
-
-def ask_v4(python: str, folder: Path, calls: list[Any]) -> list[Any]:
-    job = json.dumps({"folder": str(folder), "calls": calls})
+    job = json.dumps({"folders": [str(folder), str(byte_level)], "calls": CALLS})
     command = [python, "-W", "ignore", "-c", SCRIPT]
     done = subprocess.run(command, input=job, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.rpartition("ANSWERS")[2])
+    answers: list[list[Any]] = json.loads(done.stdout.rpartition("ANSWERS")[2])
+    return answers
 
 
 @pytest.mark.v4
-def test_calls_equal_version_4(pipe: Any, folder: Path, v4: str, same: Callable[..., None]) -> None:
-    for (args, options), theirs in zip(CALLS, ask_v4(v4, folder, CALLS), strict=True):
-        same(pipe(*args, **options), theirs)
-
-
-@pytest.mark.v4
-def test_byte_level_tokens_equal_version_4(
-    make_roberta: Callable[..., Path], v4: str, same: Callable[..., None]
+@pytest.mark.parametrize("place", [0, 1], ids=["word pieces", "bytes"])
+def test_calls_equal_version_4(
+    pipe: Any, byte_level: Path, v4: list[list[Any]], same: Callable[..., None], place: int
 ) -> None:
-    folder = make_roberta("ForQuestionAnswering")
-    mine = pipeline("question-answering", model=folder)
-    for (args, options), theirs in zip(CALLS[:12], ask_v4(v4, folder, CALLS[:12]), strict=True):
+    mine = pipeline("question-answering", model=byte_level) if place else pipe
+    for (args, options), theirs in zip(CALLS, v4[place], strict=True):
         same(mine(*args, **options), theirs)
 
 

@@ -22,6 +22,7 @@ def pipes(
     return pipeline("zero-shot-classification", model=folder), reference("zero-shot-classification", folder)
 
 
+@pytest.mark.filterwarnings("ignore:An input has")
 @pytest.mark.parametrize(
     "options",
     [
