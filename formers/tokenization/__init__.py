@@ -5,6 +5,7 @@ from __future__ import annotations
 from tokenizers import AddedToken
 
 from formers.tokenization.auto import AutoTokenizer
+from formers.tokenization.base import PreTrainedTokenizerBase
 from formers.tokenization.batch import BatchEncoding, CharSpan, TokenSpan
 from formers.tokenization.families import (
     AlbertTokenizer,
@@ -21,7 +22,7 @@ from formers.tokenization.fork import keep_forks_quiet
 from formers.tokenization.tokenizer import PreTrainedTokenizerFast
 
 # The reference keeps tokenizers with and without the engine apart; here there is one kind under all of the names.
-PreTrainedTokenizer = PreTrainedTokenizerBase = PreTrainedTokenizerFast
+PreTrainedTokenizer = PreTrainedTokenizerFast
 AlbertTokenizerFast = AlbertTokenizer
 BertTokenizerFast = BertTokenizer
 CamembertTokenizerFast = CamembertTokenizer

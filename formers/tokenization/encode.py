@@ -156,7 +156,7 @@ def _run(engine: Tokenizer, inputs: list[Any], request: Request, zero_types: boo
     for start in range(0, len(inputs), _CHUNK):
         encodings = _call(engine, inputs[start : start + _CHUNK], request, keep)
         # As in the reference, overflow does not count for the width of the rows.
-        rows.longest = max(rows.longest, *map(len, encodings)) if len(encodings) > 1 else len(encodings[0])
+        rows.longest = max(rows.longest, *map(len, encodings))
         if request.overflow:
             encodings = _with_overflow(encodings, start, rows.owners)
         if keep:

@@ -20,7 +20,7 @@ from formers.tokenization.settings import NO_LIMIT, check_side
 from formers.tokenization.special import NAMES, SpecialTokens, Token, as_token
 
 if TYPE_CHECKING:
-    from formers.tokenization.tokenizer import PreTrainedTokenizerFast
+    from formers.tokenization.base import PreTrainedTokenizerBase
 
 # Where the engine comes from: these are no settings, and no file keeps them.
 SOURCES = ("tokenizer_object", "tokenizer_file", "vocab", "merges", "vocab_file", "merges_file")
@@ -58,7 +58,7 @@ class Parts:
     vocab_file: str | None
 
 
-def assemble(cls: type[PreTrainedTokenizerFast], settings: dict[str, Any]) -> Parts:
+def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Parts:
     """Make the engine and the special tokens from the constructor's arguments; `settings` keeps what remains."""
     source = {name: settings.pop(name, None) for name in SOURCES}
     special = _special_tokens(cls, settings)
@@ -87,7 +87,7 @@ def assemble(cls: type[PreTrainedTokenizerFast], settings: dict[str, Any]) -> Pa
     return Parts(Engines(engine), special, options, baked, None if vocab_file is None else str(vocab_file))
 
 
-def warn_unknown(cls: type[PreTrainedTokenizerFast], names: Iterable[str]) -> None:
+def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> None:
     """Warn of arguments without an effect: the reference takes them in silence, typing errors included."""
     known = {*_SETTINGS, *SOURCES, *cls.options, *cls.special_defaults, *NAMES}
     for name in names:
@@ -112,7 +112,7 @@ def _given_engine(source: Mapping[str, Any]) -> Tokenizer | None:
         raise ConfigError(f"{path} cannot be read: {error}.", "Fetch the file again or update `tokenizers`.") from error
 
 
-def _vocabulary(cls: type[PreTrainedTokenizerFast], source: Mapping[str, Any]) -> Vocabulary:
+def _vocabulary(cls: type[PreTrainedTokenizerBase], source: Mapping[str, Any]) -> Vocabulary:
     vocab = source["vocab"] if source["vocab"] is not None else source["vocab_file"]
     merges = source["merges"] if source["merges"] is not None else source["merges_file"]
     if cls.recipe is None:
@@ -131,7 +131,7 @@ def _vocabulary(cls: type[PreTrainedTokenizerFast], source: Mapping[str, Any]) -
     return read_vocabulary(vocab, merges)
 
 
-def _special_tokens(cls: type[PreTrainedTokenizerFast], settings: dict[str, Any]) -> SpecialTokens:
+def _special_tokens(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> SpecialTokens:
     special = SpecialTokens()
     for name, token in cls.special_defaults.items():
         special.set(name, token)
@@ -180,7 +180,7 @@ def _named_ids(engine: Tokenizer, special: SpecialTokens) -> Any:
 
 
 def _take_baked_defaults(
-    cls: type[PreTrainedTokenizerFast], baked: Mapping[str, Any], special: SpecialTokens, settings: dict[str, Any]
+    cls: type[PreTrainedTokenizerBase], baked: Mapping[str, Any], special: SpecialTokens, settings: dict[str, Any]
 ) -> None:
     """Padding and truncation that tokenizer.json itself asks for give the defaults of sides and padding token."""
     padding, truncation = baked["padding"], baked["truncation"]
@@ -235,7 +235,7 @@ def _state(part: Any) -> dict[str, Any]:
     return json.loads(part.__getstate__())  # type: ignore[no-any-return]
 
 
-def sides(cls: type[PreTrainedTokenizerFast], settings: Mapping[str, Any]) -> tuple[str, str]:
+def sides(cls: type[PreTrainedTokenizerBase], settings: Mapping[str, Any]) -> tuple[str, str]:
     """The default padding and truncation sides."""
     return (
         check_side("padding_side", settings.get("padding_side", cls.padding_side)),
@@ -258,7 +258,7 @@ def chat_template(settings: Mapping[str, Any]) -> Any:
     return template
 
 
-def bos_eos_frame(tokenizer: PreTrainedTokenizerFast, bos: bool, eos: bool) -> Any:
+def bos_eos_frame(tokenizer: PreTrainedTokenizerBase, bos: bool, eos: bool) -> Any:
     """The post-processor that puts bos before and eos after every text, as far as wanted and set."""
     first, last = (tokenizer.bos_token if bos else None), (tokenizer.eos_token if eos else None)
 

@@ -10,7 +10,7 @@ from tokenizers import AddedToken
 from formers.errors import InputError
 
 if TYPE_CHECKING:
-    from formers.tokenization.tokenizer import PreTrainedTokenizerFast
+    from formers.tokenization.base import PreTrainedTokenizerBase
 
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The names that every tokenizer has; a model may add names of its own, such as `image_token`."""
@@ -125,10 +125,10 @@ class TokenAttribute:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, tokenizer: PreTrainedTokenizerFast | None, owner: Any = None) -> Any:
+    def __get__(self, tokenizer: PreTrainedTokenizerBase | None, owner: Any = None) -> Any:
         return self if tokenizer is None else tokenizer.special.text(self.name)
 
-    def __set__(self, tokenizer: PreTrainedTokenizerFast, value: Any) -> None:
+    def __set__(self, tokenizer: PreTrainedTokenizerBase, value: Any) -> None:
         tokenizer.special.set(self.name, value)
 
 
@@ -138,11 +138,11 @@ class IdAttribute:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, tokenizer: PreTrainedTokenizerFast | None, owner: Any = None) -> Any:
+    def __get__(self, tokenizer: PreTrainedTokenizerBase | None, owner: Any = None) -> Any:
         if tokenizer is None:
             return self
         token = tokenizer.special.text(self.name)
         return None if token is None else tokenizer.convert_tokens_to_ids(token)
 
-    def __set__(self, tokenizer: PreTrainedTokenizerFast, value: Any) -> None:
+    def __set__(self, tokenizer: PreTrainedTokenizerBase, value: Any) -> None:
         tokenizer.special.set(self.name, None if value is None else tokenizer.convert_ids_to_tokens(value))

@@ -34,7 +34,9 @@ def test_maps_between_tokens_words_and_characters(both: tuple[Any, Any]) -> None
                 assert ours.char_to_token(row, index, part) == theirs.char_to_token(row, index, part)
                 assert ours.char_to_word(row, index, part) == theirs.char_to_word(row, index, part)
         for part in range(2):
-            for word in {word for word, owner in zip(ours.word_ids(row), ours.sequence_ids(row)) if owner == part}:
+            for word in {
+                word for word, owner in zip(ours.word_ids(row), ours.sequence_ids(row), strict=True) if owner == part
+            }:
                 assert ours.word_to_tokens(row, word, part) == theirs.word_to_tokens(row, word, part)
                 assert ours.word_to_chars(row, word, part) == theirs.word_to_chars(row, word, part)
 

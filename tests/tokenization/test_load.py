@@ -268,7 +268,7 @@ def test_what_cannot_be_loaded(bert_folder: Path, tmp_path: Path) -> None:
         AutoTokenizer.from_pretrained(tmp_path)
     with pytest.raises(InputError, match="'nothing' is no model type"):
         AutoTokenizer.from_pretrained(bert_folder, tokenizer_type="nothing")
-    with pytest.raises(InputError, match="AutoTokenizer.from_pretrained"):
+    with pytest.raises(InputError, match=r"AutoTokenizer\.from_pretrained"):
         AutoTokenizer()
     with pytest.raises(UnsupportedError, match="HTTPS_PROXY"):
         BertTokenizer.from_pretrained(bert_folder, proxies={"https": "x"})
@@ -277,13 +277,13 @@ def test_what_cannot_be_loaded(bert_folder: Path, tmp_path: Path) -> None:
         PreTrainedTokenizerFast.from_pretrained(tmp_path)
     with pytest.raises(InputError, match="no vocabulary file"):
         BertTokenizer(vocab_file=tmp_path / "nothing.txt")
-    with pytest.raises(InputError, match="no file .*tokenizer_file"):
+    with pytest.raises(InputError, match=r"no file .*tokenizer_file"):
         BertTokenizer(tokenizer_file=tmp_path / "nothing.json")
     with pytest.raises(InputError, match="BertTokenizer needs a vocabulary"):
         BertTokenizer()
     with pytest.raises(InputError, match="needs merges"):
         RobertaTokenizer({"a": 0})
-    with pytest.raises(InputError, match="'padding_side'|padding_side='up'"):
+    with pytest.raises(InputError, match="padding_side='up'"):
         BertTokenizer.from_pretrained(bert_folder, padding_side="up")
     (tmp_path / "damaged.json").write_text("[1]")
     with pytest.raises(ConfigError, match="object of tokens and ids"):
@@ -317,5 +317,5 @@ def test_arguments_of_published_scripts_do_not_warn(bert_folder: Path) -> None:
 
 
 def test_every_name_is_one_class() -> None:
-    assert formers.PreTrainedTokenizer is formers.PreTrainedTokenizerBase is PreTrainedTokenizerFast
+    assert formers.PreTrainedTokenizer is PreTrainedTokenizerFast
     assert isinstance(BertTokenizer({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2}), formers.PreTrainedTokenizerBase)
