@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from formers.errors import InputError
 from formers.pipelines.batching import ACCELERATOR_TOKENS, CPU_TOKENS, by_length, in_order, windows
 from formers.pipelines.encoding import TOKENIZER_ARGUMENTS, Row, TextEncoder, TextOptions
+from formers.pipelines.notice import warn
 from formers.registry import AUTO_CLASSES, TASKS, public_names
 
 if TYPE_CHECKING:
@@ -273,11 +273,7 @@ def resolve_device(device: int | str | torch.device | None) -> torch.device:
         if device < 0:
             return torch.device("cpu")
         if accelerator is None:
-            warnings.warn(
-                f"device={device} was given and no accelerator was found: the pipeline runs on the CPU.",
-                UserWarning,
-                stacklevel=4,
-            )
+            warn(f"device={device} was given and no accelerator was found: the pipeline runs on the CPU.")
             return torch.device("cpu")
         return torch.device(accelerator.type, device)
     try:

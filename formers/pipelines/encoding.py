@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from formers.errors import InputError
+from formers.pipelines.notice import warn
 
 if TYPE_CHECKING:
     from formers.models.base import PreTrainedModel
@@ -146,11 +146,9 @@ class TextEncoder:
                 "Shorten the input, or leave truncation out to have it cut to fit.",
             )
         if options.truncation is None and limit != options.max_length and next(self._warning, False):
-            warnings.warn(
+            warn(
                 f"An input has {length} tokens and was cut to {limit}, the most that this model takes; later ones will "
-                "be cut without a warning. Pass truncation=True to agree, or truncation=False to get an error instead.",
-                UserWarning,
-                stacklevel=2,
+                "be cut without a warning. Pass truncation=True to agree, or truncation=False to get an error instead."
             )
         if isinstance(options.truncation, str):
             strategy = options.truncation
@@ -189,7 +187,7 @@ class TextEncoder:
     def _tokenize(self, texts: Sequence[Text], options: TextOptions, arguments: Mapping[str, Any]) -> list[Row]:
         pair = type(texts[0]) is tuple
         padded = options.tokenizer_arguments.get("padding") == "max_length"
-        call: dict[str, Any] = {"return_attention_mask": padded, "return_token_type_ids": None}
+        call: dict[str, Any] = {"return_attention_mask": padded, "return_token_type_ids": None, "verbose": False}
         if not pair and not self._types_alone:
             call["return_token_type_ids"] = False
         call.update(options.tokenizer_arguments)

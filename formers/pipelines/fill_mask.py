@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from formers.errors import InputError
 from formers.pipelines.base import Pipeline, Prepared
 from formers.pipelines.encoding import Row, TextOptions, require_text
+from formers.pipelines.notice import warn
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
                 pieces = self.tokenizer(target, add_special_tokens=False)["input_ids"]
                 index = pieces[0] if pieces else None
                 used = "it is left out" if index is None else f"{self.tokenizer.convert_ids_to_tokens(index)!r} is used"
-                warnings.warn(f"The target {target!r} is not in the vocabulary: {used}.", UserWarning, stacklevel=5)
+                warn(f"The target {target!r} is not in the vocabulary: {used}.")
             if index is not None:
                 ids[index] = None
         if not ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ import numpy as np
 from formers.errors import InputError
 from formers.pipelines.base import Pipeline, Prepared
 from formers.pipelines.encoding import Row, TextOptions, require_text
+from formers.pipelines.notice import warn
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,9 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotOptions]):
     def __init__(self, *args: Any, **arguments: Any) -> None:
         super().__init__(*args, **arguments)
         if self.entailment_id == -1:
-            warnings.warn(
+            warn(
                 "The model's label2id has no label that starts with 'entail'; its last label is taken for it. "
-                "Set config.label2id of a model of natural language inference.",
-                UserWarning,
-                stacklevel=2,
+                "Set config.label2id of a model of natural language inference."
             )
 
     @property

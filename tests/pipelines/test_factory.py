@@ -188,6 +188,7 @@ def test_the_room_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = {"formers.pipelines.base", "formers.pipelines.batching", "formers.pipelines.encoding"}
+    loaded |= {"formers.pipelines.notice"}
     assert set(eval_list(done.stdout)) == loaded | {"formers.pipelines.factory"}
 
 

@@ -219,13 +219,17 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
 # -- truncation ------------------------------------------------------------------------------------------------------
 
 
-def test_over_long_inputs_are_cut_with_one_warning(pipe: Any, same: Callable[..., None]) -> None:
-    with pytest.warns(UserWarning, match="has 102 tokens and was cut to 48"):
+def test_over_long_inputs_are_cut_with_one_warning(
+    pipe: Any, same: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.warns(UserWarning, match="has 102 tokens and was cut to 48") as caught:
         answer = pipe("good " * 100)
+    assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         same(pipe(["bad", "good " * 100, "good " * 90]), [pipe("bad")[0], answer[0], answer[0]])
     same(answer, pipe("good " * 46))
+    assert not caplog.records
 
 
 def test_agreed_truncation_does_not_warn(pipe: Any, same: Callable[..., None]) -> None:
