@@ -193,6 +193,6 @@ DEFINITIONS = {
             "ForMultipleChoice": (*_POOLER, *CLASSIFIER["ForMultipleChoice"]),
         },
         configured_rules=masked_lm_rules,
-        ignored=("*position_embeddings*", "*embeddings.position_ids", "mask_predictions.*"),
+        ignored=("*position_embeddings*", "*embeddings.position_ids", "*encoder.LayerNorm.*", "mask_predictions.*"),
     )
 }
