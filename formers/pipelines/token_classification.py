@@ -87,7 +87,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
     ) -> Any:
         """Label one text, a list of texts (or of lists of words), or a stream."""
         chosen = self.options(options)
-        if chosen.is_split_into_words and isinstance(inputs, (list, tuple)) and isinstance(inputs[0], str):
+        if chosen.is_split_into_words and isinstance(inputs, (list, tuple)) and inputs and isinstance(inputs[0], str):
             inputs = [list(inputs)]
         if chosen.offset_mapping is not None:
             inputs = _with_offsets(inputs, chosen.offset_mapping)
