@@ -82,6 +82,8 @@ class TextEncoder:
         self.positions = position_limit(model)
         self.vocab_size = int(getattr(model.config, "vocab_size", 0))
         self._warning: Iterator[bool] = iter((True,))
+        # Some tokenizers give token types to models that have none.
+        self._types = getattr(getattr(model, "spec", None), "token_types", 1) > 0
         # Token types of a lone text are zero, the model's default, with nearly every tokenizer.
         self._types_alone = any(tokenizer("a").get("token_type_ids") or ())
 
@@ -228,7 +230,7 @@ class TextEncoder:
             }
         if any(row.mask is not None for row in rows):
             tensors["attention_mask"] = _padded([row.mask or [1] * len(row.ids) for row in rows], longest, device)
-        if any(row.types is not None for row in rows):
+        if self._types and any(row.types is not None for row in rows):
             tensors["token_type_ids"] = _padded([row.types or [0] * len(row.ids) for row in rows], longest, device)
         return tensors
 

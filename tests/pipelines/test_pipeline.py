@@ -216,6 +216,17 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
         pipe("a blockbuster")
 
 
+def test_a_model_without_token_types(folder: Path, same: Callable[..., None]) -> None:
+    tokenizer = formers.AutoTokenizer.from_pretrained(folder)
+    config = formers.DebertaV2Config(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    model = formers.AutoModelForSequenceClassification.from_config(config)
+    pipe = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    pair = {"text": "a good movie", "text_pair": "bad"}
+    same(pipe([pair, "bad"]), [pipe(pair), pipe("bad")[0]])
+
+
 # -- truncation ------------------------------------------------------------------------------------------------------
 
 
