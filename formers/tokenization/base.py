@@ -134,7 +134,11 @@ class PreTrainedTokenizerBase:
 
     @property
     def backend_tokenizer(self) -> Tokenizer:
-        """The engine. Changes to it count in later calls; make them before other threads use the tokenizer."""
+        """The engine itself. Changes to it count in later calls; make them before other threads use the tokenizer.
+
+        Once asked for, it may change at any time, so that every call makes an engine of its own from it: that takes
+        microseconds, but milliseconds with thousands of added tokens.
+        """
         return self._engines.hand_out()
 
     @property
@@ -261,6 +265,13 @@ class PreTrainedTokenizerBase:
             engine.post_processor = frame
 
         self._engines.change(set_frame)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what calls leave behind: the caches of data sets go by the bytes of a pickled tokenizer.
+        return {name: value for name, value in self.__dict__.items() if name != "_warned"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _warned=set())
 
     def __getattr__(self, name: str) -> Any:
         # Only what is no attribute comes here: the family's options, and tokens that one model alone has.

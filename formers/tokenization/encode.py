@@ -14,7 +14,7 @@ from formers.tokenization.engine import Engines, Truncation
 from formers.tokenization.inputs import collect, explain, holds_pairs
 from formers.tokenization.padding import pad_rows
 from formers.tokenization.settings import Limits, Padding
-from formers.tokenization.tensors import as_tensor, concatenate, flatten, mask, pack, ragged, wrap
+from formers.tokenization.tensors import as_tensor, concatenate, flatten, mask, pack, ragged, single_row, wrap
 
 # Texts per call of the engine: enough to keep every core busy, few enough to bound the memory of its encodings.
 _CHUNK = 2048
@@ -104,15 +104,16 @@ def encode(
         if not batched and not request.overflow:
             data = {name: value if name == "length" else value[0] for name, value in data.items()}
     if request.offsets or request.overflow:
-        batch = BatchEncoding.with_lazy_encodings(data, lambda: _padded(rows.encodings, shape))
+        kept = rows.encodings
+        batch = BatchEncoding.with_lazy_encodings(data, lambda: _padded(kept, shape))
     else:
         batch = BatchEncoding.with_lazy_encodings(data, lambda: _padded(_call(engine, inputs, request, True), shape))
     return batch, rows.longest
 
 
 def _is_plain(request: Request) -> bool:
-    """Whether a single text gives lists of ids without padding, offsets or words: then there is a shorter way."""
-    if request.tensors is not None or request.is_split_into_words or request.offsets or request.overflow:
+    """Whether a single text needs neither padding nor offsets: then there is a shorter way."""
+    if request.is_split_into_words or request.offsets or request.overflow:
         return False
     padding = request.limits.padding
     return padding is None or (padding.length is None and padding.multiple is None)
@@ -134,8 +135,10 @@ def _encode_one(engines: Engines, text: str, request: Request, fill: Fill | None
         data["attention_mask"] = [1] * length
     if request.special_tokens_mask:
         data["special_tokens_mask"] = encoding.special_tokens_mask
+    if request.tensors is not None:
+        data = {name: single_row(row, request.tensors) for name, row in data.items()}
     if request.lengths:
-        data["length"] = [length]
+        data["length"] = [length] if request.tensors is None else as_tensor("length", [length], request.tensors)
 
     def encodings() -> list[Encoding]:
         return _padded(_call(engine, [text], request, True), _shape(request.limits.padding, length, fill))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from tokenizers import Encoding, Tokenizer
@@ -50,12 +51,13 @@ class Engines:
         engine.no_padding()
         engine.no_truncation()
         self._state = _State(engine)
+        self._changing = Lock()
 
     def __getstate__(self) -> Tokenizer:
         return self._state.base
 
     def __setstate__(self, engine: Tokenizer) -> None:
-        self._state = _State(engine)
+        self.__init__(engine)  # type: ignore[misc]
 
     @property
     def base(self) -> Tokenizer:
@@ -68,11 +70,12 @@ class Engines:
         return self._state.gives_zero_types and not self._state.handed_out
 
     def hand_out(self) -> Tokenizer:
-        """The engine for the user, who may change it: from now on variants are made afresh for every call."""
-        state = self._state
-        state.handed_out = True
-        state.variants = {}
-        return state.base
+        """The engine for the user, who may change it: from now on an engine is made afresh for every call."""
+        with self._changing:
+            state = self._state
+            state.handed_out = True
+            state.variants = {}
+            return state.base
 
     def get(self, truncation: Truncation | None, split_special_tokens: bool) -> Tokenizer:
         """An engine with these settings."""
@@ -98,13 +101,18 @@ class Engines:
         return engine
 
     def change(self, edit: Callable[[Tokenizer], Result]) -> Result:
-        """Apply `edit` to a new engine that takes the place of the present one; calls under way keep the old one."""
-        engine = derive(self._state.base)
-        result = edit(engine)
-        handed_out = self._state.handed_out
-        self._state = _State(engine)
-        self._state.handed_out = handed_out
-        return result
+        """Apply `edit` to a new engine that takes the place of the present one; calls under way keep the old one.
+
+        An engine that the user has is changed itself: it must stay the tokenizer's.
+        """
+        with self._changing:
+            state = self._state
+            if state.handed_out:
+                return edit(state.base)
+            engine = derive(state.base)
+            result = edit(engine)
+            self._state = _State(engine)
+            return result
 
 
 def _gives_zero_types(engine: Tokenizer) -> bool:

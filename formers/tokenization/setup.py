@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
@@ -92,7 +91,9 @@ def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> No
     known = {*_SETTINGS, *SOURCES, *cls.options, *cls.special_defaults, *NAMES}
     for name in names:
         if name not in known and not name.endswith("_token"):
-            near = difflib.get_close_matches(name, known, n=1)
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             warnings.warn(f"{cls.__name__} has no setting {name!r}: it has no effect.{hint}", stacklevel=3)
 

@@ -67,6 +67,13 @@ def wrap(array: NDArray[Any], kind: str) -> Any:
     return torch_module().from_numpy(array) if kind == "pt" else array
 
 
+def single_row(row: list[int], kind: str) -> Any:
+    """The numbers as a (1, n) tensor of `kind`."""
+    import numpy as np
+
+    return wrap(np.array([row], dtype=np.int64), kind)
+
+
 def as_tensors(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Every value as a tensor of `kind`. InputError names the value whose rows differ in length."""
     return {name: as_tensor(name, value, kind) for name, value in values.items()}

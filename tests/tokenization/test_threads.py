@@ -76,6 +76,15 @@ def test_adding_tokens_while_others_encode(bert_folder: Path) -> None:
     assert len(tokenizer("unseen7 unseen59", add_special_tokens=False)["input_ids"]) == 2
 
 
+def test_adding_tokens_from_several_threads(bert_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda index: tokenizer.add_tokens([f"own{index}"]), range(80)))
+    assert counts == [1] * 80
+    assert {f"own{index}" for index in range(80)} <= set(tokenizer.get_vocab())
+    assert len(set(tokenizer.added_tokens_encoder.values())) == len(tokenizer.added_tokens_encoder)
+
+
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
     return subprocess.run(

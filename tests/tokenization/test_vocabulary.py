@@ -221,6 +221,9 @@ def test_changes_to_the_engine_count(bert_folder: Path) -> None:
     assert len(tokenizer("a b c d", truncation=True, max_length=4)["input_ids"]) == 4
     engine.add_tokens(["addedlater"])
     assert len(tokenizer("addedlater", truncation=True, max_length=4)["input_ids"]) == 2
+    tokenizer.add_tokens(["addedtoo"])
+    assert tokenizer.backend_tokenizer is engine
+    assert engine.token_to_id("addedtoo") == tokenizer("addedtoo")["input_ids"][0]
 
 
 def test_ten_thousand_added_tokens(bert_folder: Path, tmp_path: Path) -> None:
@@ -235,6 +238,11 @@ def test_ten_thousand_added_tokens(bert_folder: Path, tmp_path: Path) -> None:
     ids = twin("added17 text added9999 added4")["input_ids"]
     assert ids == tokenizer("added17 text added9999 added4")["input_ids"]
     assert ids == twin("added17 text added9999 added4", truncation=True, max_length=19)["input_ids"]
+
+
+def test_the_prefix_of_tokens_that_continue_a_word(bert_folder: Path, roberta_folder: Path) -> None:
+    assert AutoTokenizer.from_pretrained(bert_folder).continuing_subword_prefix == "##"
+    assert AutoTokenizer.from_pretrained(roberta_folder).continuing_subword_prefix is None
 
 
 def test_representation(bert_folder: Path) -> None:
