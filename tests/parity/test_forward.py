@@ -160,6 +160,20 @@ def test_causal_heads_see_no_future(model_type: str, head: str) -> None:
     assert not torch.equal(first[:, 6:], second[:, 6:])
 
 
+@pytest.mark.parametrize("side", ["right", None])
+@pytest.mark.parametrize(
+    ("model_type", "head"),
+    heads("Model", "ForSequenceClassification", "ForTokenClassification", families=("bert", "electra", "roberta")),
+)
+def test_causal_models_under_other_heads(model_type: str, head: str, side: str | None) -> None:
+    models = new_pair(model_type, head, is_decoder=True)
+    given = batch(models, side)
+    with torch.no_grad():
+        own = models.ours(given.ids, given.mask)
+        other = models.reference(input_ids=given.ids, attention_mask=given.mask, use_cache=False)
+    same(own, other, given)
+
+
 @pytest.mark.parametrize("head", ["ForSequenceClassification"])
 @pytest.mark.parametrize(
     ("problem_type", "num_labels", "values"),

@@ -78,7 +78,7 @@ TINY: dict[str, dict[str, Any]] = {
         "cls_token_id": 1,
         "sep_token_id": 2,
     },
-    "mpnet": {**_BERT_LIKE, "hidden_act": "relu"},
+    "mpnet": {**_BERT_LIKE, "hidden_act": "relu", "pad_token_id": 3},
     "roberta": {**_BERT_LIKE, "hidden_act": "gelu_new", "type_vocab_size": 2, "classifier_dropout": 0.4},
     "xlm-roberta": {**_BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 3},
 }
