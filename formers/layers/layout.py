@@ -1,7 +1,9 @@
 """How the tokens of a batch lie in memory: end to end, in runs of equally long sequences.
 
 Every layer works on flat tokens (T, W); only attention looks at the runs. A batch with padding is either one run with a
-mask, or, with its padding dropped, several runs without one.
+mask, or, with its padding dropped, several runs without one. A row may hold several sequences, its positions restarting
+at each: every one of them is a sequence of a run then, so that nothing (attention, relative biases, convolutions)
+reaches across their border.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from formers.errors import InputError
+
+from formers.errors import InputError
 
 
 @dataclass
@@ -68,6 +74,10 @@ class Layout:
     runs: list[Run]
     # Flat positions, in the padded batch, of the tokens that are kept; None when all are.
     kept: Tensor | None = None
+    # Whether some row holds more than one sequence.
+    packed: bool = False
+    # Whether some row holds more than one sequence.
+    packed: bool = False
 
     def gather(self, padded: Tensor) -> Tensor:
         """(B, S, …) to flat (T, …)."""
@@ -98,23 +108,40 @@ class Layout:
         return torch.empty_like(rows).index_copy(0, self.kept[queries.places] // self.length, rows)
 
 
-def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, pack: bool = True) -> Layout:
+def plan(
+    batch: int,
+    length: int,
+    mask: Tensor | None,
+    *,
+    causal: bool = False,
+    pack: bool = True,
+    positions: Tensor | None = None,
+    first: int = 0,
+) -> Layout:
     """The layout of a batch (B, S) with an attention mask (B, S), non-zero where a token counts, or None.
 
     With `pack`, tokens that do not count are dropped and the sequences sorted into runs of equal length, where all
     padding is on the right. Otherwise the batch stays one run with a mask: heads look at the first place of each row,
-    and what stands there is to come out the same.
+    and what stands there is to come out the same. Where given `positions` (B, S) go back, or stay at `first`, the first
+    position of a sequence, a new sequence begins; tokens that do not count are always dropped then.
     """
-    if mask is None:
+    counts = None if mask is None else mask != 0
+    packed = None if positions is None else _restarts(counts, positions, first)
+    if packed is not None:
+        return Layout(batch, length, *_runs(*packed, causal), packed=True)
+    if counts is None:
         return Layout(batch, length, [Run(0, batch, length, None, causal)])
-    counts = mask != 0
     lengths = counts.sum(1).tolist()
     if min(lengths) == length:
         return Layout(batch, length, [Run(0, batch, length, None, causal)])
     if not (pack and min(lengths) > 0 and _padded_right(counts)):
         return Layout(batch, length, [Run(0, batch, length, counts[:, None, None, :], causal)])
-    kept = counts.flatten().nonzero().squeeze(1)
-    order = sorted(range(batch), key=lengths.__getitem__)
+    return Layout(batch, length, *_runs(counts.flatten().nonzero().squeeze(1), lengths, causal))
+
+
+def _runs(kept: Tensor, lengths: list[int], causal: bool) -> tuple[list[Run], Tensor]:
+    """Runs of sequences of `lengths`, end to end in `kept`, and the kept tokens in the order of the runs."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
     if lengths != [lengths[row] for row in order]:
         pieces = kept.split(lengths)
         kept = torch.cat([pieces[row] for row in order])
@@ -126,7 +153,26 @@ def plan(batch: int, length: int, mask: Tensor | None, *, causal: bool = False, 
         else:
             runs.append(Run(start, 1, size, None, causal))
         start += size
-    return Layout(batch, length, runs, kept)
+    return runs, kept
+
+
+def _restarts(counts: Tensor | None, positions: Tensor, first: int) -> tuple[Tensor, list[int]] | None:
+    """Flat places of the tokens that count, and the lengths of their sequences, where a row holds more than one."""
+    length = positions.shape[1]
+    place = positions.flatten()
+    kept = torch.arange(len(place), device=place.device) if counts is None else counts.flatten().nonzero().squeeze(1)
+    place, row = place[kept], kept // length
+    same_row = row[1:] == row[:-1]
+    back = (place[1:] < place[:-1]) | ((place[1:] == place[:-1]) & (place[1:] == first))
+    if not bool((back & same_row).any()):
+        return None
+    starts = (back | ~same_row).nonzero().squeeze(1) + 1
+    if bool(((kept.diff() != 1) & same_row & ~back).any()):
+        raise InputError(
+            "The attention_mask leaves out tokens inside a packed sequence (position_ids restart within a row).",
+            "Leave out tokens between or after the sequences of a row only, or pass one sequence a row.",
+        )
+    return kept, starts.diff(prepend=starts.new_zeros(1), append=starts.new_full((1,), len(kept))).tolist()
 
 
 def _padded_right(counts: Tensor) -> bool:

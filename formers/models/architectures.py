@@ -174,6 +174,7 @@ class _SequenceHead(EncoderWithHead):
 
     def sequence_logits(self, encoded: Encoded, attention_mask: Tensor | None) -> Tensor:
         """Logits (B, outputs) of each sequence's pooled vector."""
+        encoded.check_one_sequence_a_row()
         if self.first_only():
             vectors = encoded.first()
         else:
@@ -325,6 +326,7 @@ class _PreTraining(_VocabularyHead):
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Loss (both label sets needed), token logits (B, S, V), pair logits (B, 2)."""
         assert self.model.pooler is not None
+        encoded.check_one_sequence_a_row()
         hidden = encoded.padded()
         tokens, pairs = self.head(hidden), self.pair_head(self.model.pooler(hidden[:, 0]))
         if labels is None or pair_labels is None:

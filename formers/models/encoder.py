@@ -36,6 +36,11 @@ class Encoded:
         """The last hidden states (B, S, W)."""
         return self.layout.scatter(self.flat)
 
+    def check_one_sequence_a_row(self) -> None:
+        """Raise an error for rows of several sequences, where a head answers once a row."""
+        if self.layout.packed:
+            raise _packed(_ONE_ANSWER)
+
     def first(self) -> Tensor:
         """The last hidden state (B, W) of each sequence's first token."""
         if self.queries is None:
@@ -103,6 +108,10 @@ class EncoderModel(PreTrainedModel):
 
         Those of padding are zero where it was dropped; `keep_padding` computes them. With `first_only` the caller reads
         only the first token of each sequence, and the last layer computes no other where the family allows it.
+
+        A row whose `position_ids` count up and restart (at 0, or where the family's positions begin) holds several
+        sequences, none of which sees another: attention, windows, relative positions and convolutions stay within each,
+        for every family. Such rows may be longer than one sequence may.
         """
         output_attentions = _given(output_attentions, self.config.output_attentions)
         output_hidden_states = _given(output_hidden_states, self.config.output_hidden_states)
@@ -111,8 +120,16 @@ class EncoderModel(PreTrainedModel):
         if attention_mask is not None and attention_mask.shape != (batch, length):
             raise _misfit("attention_mask", attention_mask, batch, length)
         pack = not (output_attentions or keep_padding) and tokens.device.type == "cpu"
-        layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack)
-        positions = self._positions(tokens, input_ids, position_ids)
+        given = None if position_ids is None else _fit("position_ids", position_ids, batch, length)
+        first = self.spec.first_position
+        layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack, positions=given, first=first)
+        if layout.packed and output_attentions:
+            raise _packed("their attention maps have no common shape")
+        if layout.packed and keep_padding:
+            raise _packed("labels on padding, and answers' ends, need rows of one sequence")
+        if layout.packed and first_only:
+            raise _packed(_ONE_ANSWER)
+        positions = self._positions(tokens, input_ids, given)
         types = None
         if token_type_ids is not None:
             types = layout.gather(_fit("token_type_ids", token_type_ids, batch, length))
@@ -159,7 +176,7 @@ class EncoderModel(PreTrainedModel):
             return None
         batch, length = tokens.shape[:2]
         if spec.positions is not None and given is None:
-            offset = 0 if spec.positions_after is None else spec.positions_after + 1
+            offset = spec.first_position
             if length > spec.positions - offset:
                 raise InputError(
                     f"The input has {length} tokens; this model takes at most {spec.positions - offset}.",
@@ -170,7 +187,7 @@ class EncoderModel(PreTrainedModel):
             given = torch.arange(offset, offset + length, device=tokens.device)
         elif given is None:
             given = torch.arange(length, device=tokens.device)
-        return _fit("position_ids", given, batch, length)
+        return given.expand(batch, length)
 
     def _rotary(self, positions: Tensor | None, dtype: torch.dtype) -> dict[float, tuple[Tensor, Tensor]] | None:
         if self.spec.rope_thetas is None or positions is None:
@@ -217,6 +234,29 @@ def _fit(name: str, values: Tensor, batch: int, length: int) -> Tensor:
     if values.shape[-1] != length or values.dim() > 2 or (values.dim() == 2 and values.shape[0] not in (1, batch)):
         raise _misfit(name, values, batch, length)
     return values.expand(batch, length)
+
+
+_ONE_ANSWER = "this head answers once a row"
+
+
+def _packed(why: str) -> InputError:
+    return InputError(
+        f"The position_ids restart within a row, so that it holds several sequences; {why}.",
+        "Pass one sequence a row, or leave position_ids out.",
+    )
+
+
+def _packed(output_attentions: bool, keep_padding: bool) -> InputError:
+    if output_attentions:
+        wanted = "their attention maps have no common shape"
+    elif keep_padding:
+        wanted = "this output needs what stands at their padding, which packing drops (its labels are to be -100)"
+    else:
+        wanted = "this head answers once a row"
+    return InputError(
+        f"The position_ids restart within a row, so that it holds several sequences; {wanted}.",
+        "Pass one sequence a row, or leave position_ids out.",
+    )
 
 
 def _misfit(name: str, values: Tensor, batch: int, length: int) -> InputError:
