@@ -1,0 +1,1 @@
+"""Training: collators, the order of the data, optimisers and their schedules."""
