@@ -15,8 +15,6 @@ from torch import Tensor
 
 from formers.errors import InputError
 
-from formers.errors import InputError
-
 
 @dataclass
 class Run:
@@ -76,8 +74,6 @@ class Layout:
     kept: Tensor | None = None
     # Whether some row holds more than one sequence.
     packed: bool = False
-    # Whether some row holds more than one sequence.
-    packed: bool = False
 
     def gather(self, padded: Tensor) -> Tensor:
         """(B, S, …) to flat (T, …)."""
@@ -122,8 +118,8 @@ def plan(
 
     With `pack`, tokens that do not count are dropped and the sequences sorted into runs of equal length, where all
     padding is on the right. Otherwise the batch stays one run with a mask: heads look at the first place of each row,
-    and what stands there is to come out the same. Where given `positions` (B, S) go back, or stay at `first`, the first
-    position of a sequence, a new sequence begins; tokens that do not count are always dropped then.
+    and what stands there is to come out the same. Where the `positions` (B, S) of all rows count up by one, and restart
+    at 0 or `first` within a row, each restart begins a new sequence; tokens that do not count are always dropped then.
     """
     counts = None if mask is None else mask != 0
     packed = None if positions is None else _restarts(counts, positions, first)
@@ -163,15 +159,18 @@ def _restarts(counts: Tensor | None, positions: Tensor, first: int) -> tuple[Ten
     kept = torch.arange(len(place), device=place.device) if counts is None else counts.flatten().nonzero().squeeze(1)
     place, row = place[kept], kept // length
     same_row = row[1:] == row[:-1]
-    back = (place[1:] < place[:-1]) | ((place[1:] == place[:-1]) & (place[1:] == first))
-    if not bool((back & same_row).any()):
+    # Within a sequence, positions and places in the row go up together.
+    inside = (place - kept).diff() == 0
+    restart = same_row & ~inside
+    if not bool(restart.any()) or not bool((~restart | (place[1:] == 0) | (place[1:] == first)).all()):
         return None
-    starts = (back | ~same_row).nonzero().squeeze(1) + 1
-    if bool(((kept.diff() != 1) & same_row & ~back).any()):
+    inside &= same_row
+    if bool((inside & (kept.diff() != 1)).any()):
         raise InputError(
-            "The attention_mask leaves out tokens inside a packed sequence (position_ids restart within a row).",
-            "Leave out tokens between or after the sequences of a row only, or pass one sequence a row.",
+            "The attention_mask leaves out tokens inside a sequence of a packed row (position_ids restart in it).",
+            "Leave out only what stands between or after the sequences of a row, or pass one sequence a row.",
         )
+    starts = (~inside).nonzero().squeeze(1) + 1
     return kept, starts.diff(prepend=starts.new_zeros(1), append=starts.new_full((1,), len(kept))).tolist()
 
 

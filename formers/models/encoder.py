@@ -246,19 +246,6 @@ def _packed(why: str) -> InputError:
     )
 
 
-def _packed(output_attentions: bool, keep_padding: bool) -> InputError:
-    if output_attentions:
-        wanted = "their attention maps have no common shape"
-    elif keep_padding:
-        wanted = "this output needs what stands at their padding, which packing drops (its labels are to be -100)"
-    else:
-        wanted = "this head answers once a row"
-    return InputError(
-        f"The position_ids restart within a row, so that it holds several sequences; {wanted}.",
-        "Pass one sequence a row, or leave position_ids out.",
-    )
-
-
 def _misfit(name: str, values: Tensor, batch: int, length: int) -> InputError:
     return InputError(
         f"{name} has the shape {tuple(values.shape)}; the input has {(batch, length)}.",

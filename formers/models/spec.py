@@ -134,11 +134,6 @@ class ModelSpec:
         return 0 if self.positions_after is None else self.positions_after + 1
 
     @property
-    def first_position(self) -> int:
-        """The position of a sequence's first token."""
-        return 0 if self.positions_after is None else self.positions_after + 1
-
-    @property
     def attention_scale(self) -> float:
         """What multiplies the attention scores."""
         return float((self.head_dim * self.score_terms) ** -0.5)
