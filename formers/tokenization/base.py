@@ -70,7 +70,8 @@ class PreTrainedTokenizerBase:
         self.clean_up_tokenization_spaces: bool = bool(settings.get("clean_up_tokenization_spaces", False))
         self.split_special_tokens: bool = bool(settings.get("split_special_tokens", False))
         self.chat_template: Any = setup.chat_template(settings)
-        self._warned: set[str] = set()
+        # Scripts silence the reference's warnings by topic here, so the topics are the same.
+        self.deprecation_warnings: dict[str, bool] = {}
         self._frame_with = {"bos": bool(settings.get("add_bos_token")), "eos": bool(settings.get("add_eos_token"))}
         if self.recipe is None and ("add_bos_token" in settings or "add_eos_token" in settings):
             self._update_frame()
@@ -222,6 +223,16 @@ class PreTrainedTokenizerBase:
         return self.convert_tokens_to_ids(self.all_special_tokens)  # type: ignore[no-any-return]
 
     @property
+    def special_tokens_map_extended(self) -> dict[str, Token]:
+        """`special_tokens_map` with the tokens as they were given: strings or AddedToken."""
+        return {name: token for name, token in self.special.named.items() if token is not None}
+
+    @property
+    def all_special_tokens_extended(self) -> list[Token]:
+        """`all_special_tokens` as they were given: strings or AddedToken."""
+        return self.special.all()
+
+    @property
     def extra_special_tokens(self) -> list[str]:
         """The special tokens without a name."""
         return [str(token) for token in self.special.extra]
@@ -268,10 +279,7 @@ class PreTrainedTokenizerBase:
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what calls leave behind: the caches of data sets go by the bytes of a pickled tokenizer.
-        return {name: value for name, value in self.__dict__.items() if name != "_warned"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _warned=set())
+        return {**self.__dict__, "deprecation_warnings": {}}
 
     def __getattr__(self, name: str) -> Any:
         # Only what is no attribute comes here: the family's options, and tokens that one model alone has.
@@ -294,6 +302,6 @@ class PreTrainedTokenizerBase:
         )
 
     def _warn_once(self, topic: str, message: str) -> None:
-        if topic not in self._warned:
-            self._warned.add(topic)
+        if not self.deprecation_warnings.get(topic):
+            self.deprecation_warnings[topic] = True
             logger.warning(message)

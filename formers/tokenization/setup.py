@@ -41,9 +41,8 @@ _SETTINGS = {
     "additional_special_tokens",
     "extra_special_tokens",
     "added_tokens_decoder",
-    "add_bos_token",
-    "add_eos_token",
 }
+_FRAME_SETTINGS = {"add_bos_token", "add_eos_token"}  # families have frames of their own
 
 
 @dataclass
@@ -88,9 +87,9 @@ def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Pa
 
 def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> None:
     """Warn of arguments without an effect: the reference takes them in silence, typing errors included."""
-    known = {*_SETTINGS, *SOURCES, *cls.options, *cls.special_defaults, *NAMES}
+    known = {*_SETTINGS, *SOURCES, *cls.options, *NAMES, *(_FRAME_SETTINGS if cls.recipe is None else ())}
     for name in names:
-        if name not in known and not name.endswith("_token"):
+        if name not in known and (name in _FRAME_SETTINGS or not name.endswith("_token")):
             from difflib import get_close_matches
 
             near = get_close_matches(name, known, n=1)

@@ -27,9 +27,7 @@ class SpecialTokens:
 
     def set(self, name: str, value: Any) -> None:
         """Name a token; None removes the name."""
-        if value is not None:
-            value = as_token(value, name)
-        self.named[name] = value
+        self.named[name] = None if value is None else _special_or_text(value, name)
 
     def set_extra(self, tokens: Any) -> None:
         """Replace the extra tokens; a mapping gives them names."""
@@ -39,7 +37,7 @@ class SpecialTokens:
             return
         if isinstance(tokens, (str, AddedToken)) or not isinstance(tokens, Iterable):
             raise InputError(f"extra_special_tokens={tokens!r} is not a list.", "Pass a list of tokens.")
-        self.extra = [as_token(token, "extra_special_tokens") for token in tokens]
+        self.extra = [_special_or_text(token, "extra_special_tokens") for token in tokens]
 
     def update(self, tokens: Mapping[str, Any], replace: bool) -> list[Token]:
         """Name tokens and set or extend the extra ones, as `add_special_tokens` takes them; returns the tokens."""
@@ -89,6 +87,11 @@ class SpecialTokens:
         twin.named = dict(self.named)
         twin.extra = list(self.extra)
         return twin
+
+
+def _special_or_text(value: Any, name: str) -> Token:
+    # The dictionaries in configuration files do not always say that a special token is special.
+    return as_token({"special": True, **value} if isinstance(value, Mapping) else value, name)
 
 
 def _special(value: Any, name: str) -> AddedToken:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from formers.errors import InputError
@@ -208,7 +209,7 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         batch, longest = encode(self._engines, text, text_pair, request, self._fill(request.limits))
         if request.limits.max_length is None and longest > self.model_max_length and verbose:
             self._warn_once(
-                "too long",
+                "sequence-length-is-longer-than-the-specified-maximum",
                 f"A text has {longest} tokens, and the model takes {self.model_max_length}: use truncation=True.",
             )
         return batch
@@ -258,6 +259,11 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         """The tokens of a text as strings."""
         settings["return_offsets_mapping"] = True  # makes the encodings, which hold the tokens, at once
         return self(text, pair, add_special_tokens=add_special_tokens, **settings).tokens()
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[None]:
+        """The older way to tokenize targets, now `text_target`: inputs and targets are tokenized alike here."""
+        yield
 
     def pad(
         self,

@@ -215,6 +215,8 @@ def test_other_names_of_a_call(both: tuple[Any, Any]) -> None:
         theirs(text, max_length=6, truncation=True)
     )
     assert dict(ours.batch_encode_plus(TEXTS)) == dict(theirs(TEXTS))
+    with ours.as_target_tokenizer():
+        assert dict(ours(text)) == dict(theirs(text))
     assert ours.tokenize(text) == theirs.tokenize(text)
     assert ours.tokenize(text, pair="two", add_special_tokens=True) == theirs.tokenize(
         text, pair="two", add_special_tokens=True

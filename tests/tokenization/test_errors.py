@@ -140,6 +140,11 @@ def test_a_text_too_long_for_the_model_warns_once(tokenizer: Any, caplog: pytest
         tokenizer([long, "short"])
     assert caplog.text.count("the model takes 20") == 1
     assert caplog.text.count("WARNING") == 1
+    silenced = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
+    silenced.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    silenced(long)
+    AutoTokenizer.from_pretrained(tokenizer.name_or_path)(long, verbose=False)
+    assert caplog.text.count("WARNING") == 1
 
 
 @pytest.mark.parametrize("ids", [[1, -100], "text", [1.5], [None], [[1], ["a"]]])

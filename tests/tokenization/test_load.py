@@ -173,6 +173,12 @@ def test_tokens_in_the_files_of_older_versions(bert_folder: Path, tmp_path: Path
     assert ours(text)["input_ids"] == theirs(text)["input_ids"]
     assert ours.added_tokens_encoder == theirs.added_tokens_encoder
     assert ours.extra_special_tokens == theirs.extra_special_tokens == ["[ENT]"]
+    special["additional_special_tokens"] = [{"content": "[ENT]", "normalized": False}]
+    write(tmp_path, "special_tokens_map.json", special)
+    described = BertTokenizer.from_pretrained(tmp_path)
+    assert described.extra_special_tokens == ["[ENT]"]
+    assert described(text)["input_ids"] == theirs(text)["input_ids"]
+    assert described.decode(described("[ENT]")["input_ids"], skip_special_tokens=True) == ""
     write(tmp_path, "added_tokens.json", {"x": "first"})
     with pytest.raises(ConfigError, match="gives 'x' the id 'first'"):
         BertTokenizer.from_pretrained(tmp_path)
@@ -296,6 +302,8 @@ def test_what_cannot_be_loaded(bert_folder: Path, tmp_path: Path) -> None:
 def test_arguments_without_an_effect_warn(bert_folder: Path) -> None:
     with pytest.warns(UserWarning, match="no setting 'do_lowercase'.*Did you mean do_lower_case?"):
         BertTokenizer.from_pretrained(bert_folder, do_lowercase=True)
+    with pytest.warns(UserWarning, match="no setting 'add_bos_token'"):
+        BertTokenizer.from_pretrained(bert_folder, add_bos_token=True)
     with pytest.warns(UserWarning, match="no setting 'nothing_like_it': it has no effect"):
         BertTokenizer(bert_folder / "vocab.txt", nothing_like_it=1)
 

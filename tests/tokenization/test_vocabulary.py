@@ -110,6 +110,13 @@ def test_setting_attributes(fresh: tuple[Any, Any]) -> None:
     alike(*fresh)
 
 
+def test_tokens_as_they_were_given(roberta_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(roberta_folder)
+    assert tokenizer.special_tokens_map_extended["mask_token"].lstrip
+    assert tokenizer.special_tokens_map_extended["bos_token"] == "<s>"
+    assert [str(token) for token in tokenizer.all_special_tokens_extended] == tokenizer.all_special_tokens
+
+
 def test_tokens_of_one_model(bert_folder: Path, reference: Any) -> None:
     given = {"extra_special_tokens": {"image_token": "<image>", "audio_token": "<audio>"}}
     ours, theirs = AutoTokenizer.from_pretrained(bert_folder, **given), reference.from_pretrained(bert_folder, **given)
