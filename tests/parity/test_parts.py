@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -134,6 +136,19 @@ def test_heads_take_any_selection_of_hidden_states(model_type: str, head: str) -
     with torch.no_grad():
         hidden = models.ours.base_model(given.ids).last_hidden_state
         close(models.ours.head(hidden[1:3, 4]), models.ours(given.ids).logits[1:3, 4])
+
+
+@pytest.mark.parametrize("model_type", families())
+def test_copies(model_type: str) -> None:
+    """Models can be copied and sent to other processes."""
+    models = pair(model_type, "ForSequenceClassification")
+    given = batch(models)
+    with torch.no_grad():
+        expected = models.ours(given.ids, given.mask).logits
+        for copied in (copy.deepcopy(models.ours), pickle.loads(pickle.dumps(models.ours))):  # noqa: S301 our own bytes
+            assert type(copied) is type(models.ours)
+            assert copied.get_input_embeddings().weight is not models.ours.get_input_embeddings().weight
+            assert torch.equal(copied(given.ids, given.mask).logits, expected)
 
 
 def test_memory_footprint() -> None:

@@ -105,7 +105,7 @@ def test_gradient_checkpointing_recomputes_the_blocks() -> None:
     model = new_pair("bert", "ForSequenceClassification").ours.train()
     given = batch(pair("bert", "ForSequenceClassification"))
     calls = []
-    model.model.layers[1].mlp_norm.register_forward_hook(lambda *_: calls.append(1))
+    model.model.layers[1].self_attn.register_forward_pre_hook(lambda *_: calls.append(1))
     for checkpointing, expected in ((True, 2), (False, 1)):
         calls.clear()
         (model.gradient_checkpointing_enable if checkpointing else model.gradient_checkpointing_disable)()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from formers.configuration import PreTrainedConfig, config_dataclass
 from formers.layers.relative import RelativeBias
 from formers.models.families.bert import CLASSIFIER, EMBEDDINGS, LAYERS
@@ -39,7 +41,6 @@ class MPNetConfig(PreTrainedConfig):
 
 def spec(config: MPNetConfig) -> ModelSpec:
     """MPNet in neutral terms."""
-    buckets = config.relative_attention_num_buckets
     return ModelSpec(
         vocab_size=config.vocab_size,
         width=config.hidden_size,
@@ -59,9 +60,13 @@ def spec(config: MPNetConfig) -> ModelSpec:
         pad_token_id=_PADDING,
         dropout=config.hidden_dropout_prob,
         attention_dropout=config.attention_probs_dropout_prob,
-        position_bias=lambda spec: RelativeBias(spec.heads, buckets, _MAX_DISTANCE),
+        position_bias=partial(_position_bias, config.relative_attention_num_buckets),
         initializer_range=config.initializer_range,
     )
+
+
+def _position_bias(buckets: int, spec: ModelSpec) -> RelativeBias:
+    return RelativeBias(spec.heads, buckets, _MAX_DISTANCE)
 
 
 DEFINITIONS = {
