@@ -34,11 +34,8 @@ def load(
     """The tokenizer of a model, `settings` going over what its files say."""
     path = Path(os.path.expanduser(name))
     if path.is_file():
-        kind = (
-            "tokenizer_file" if path.suffix == ".json" and "merges_file" not in cls.vocab_files_names else "vocab_file"
-        )
-        if path.name == TOKENIZER_FILE:
-            kind = "tokenizer_file"
+        whole = path.name == TOKENIZER_FILE or (path.suffix == ".json" and "merges_file" not in cls.vocab_files_names)
+        kind = "tokenizer_file" if whole else "vocab_file"
         return make(cls, {kind: str(path)}, inputs, {"name_or_path": str(name), **settings})
     return load_files(cls, resolve(name, source), inputs, settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from operator import index
 from typing import Any, NamedTuple
 
 from formers.errors import InputError
@@ -62,9 +63,9 @@ def resolve(
     """Check the arguments as the reference does and say what to do. Raises InputError on what cannot be done."""
     if padding is False and truncation in (None, False) and max_length is None:
         return FREE
-    _check_number("max_length", max_length, at_least=0)
-    _check_number("stride", stride, at_least=0)
-    _check_number("pad_to_multiple_of", pad_to_multiple_of, at_least=1)
+    max_length = _number("max_length", max_length, at_least=0)
+    stride = _number("stride", stride, at_least=0) or 0
+    pad_to_multiple_of = _number("pad_to_multiple_of", pad_to_multiple_of, at_least=1)
     if max_length is not None and padding is False and truncation is None:
         truncation = "longest_first"
     pad = _choice("padding", padding, _PADDING, "longest", "do_not_pad")
@@ -129,8 +130,9 @@ def _choice(name: str, value: Any, choices: tuple[str, ...], yes: str, no: str) 
     return str(value)
 
 
-def _check_number(name: str, value: Any, at_least: int) -> None:
+def _number(name: str, value: Any, at_least: int) -> int | None:
     if value is None:
-        return
+        return None
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < at_least:
         raise InputError(f"{name}={value!r} is not a whole number of tokens.", f"Use an int of at least {at_least}.")
+    return index(value)

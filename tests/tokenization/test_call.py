@@ -239,6 +239,20 @@ def test_sequences_other_than_lists(both: tuple[Any, Any]) -> None:
     assert dict(ours(datasets.Dataset.from_dict({"text": TEXTS})["text"])) == expected
 
 
+def test_settings_as_members_of_enumerations(both: tuple[Any, Any]) -> None:
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils import PaddingStrategy, TensorType
+
+    arguments = {
+        "padding": PaddingStrategy.MAX_LENGTH,
+        "truncation": TruncationStrategy.ONLY_FIRST,
+        "return_tensors": TensorType.NUMPY,
+        "max_length": np.int64(9),
+    }
+    ours, theirs = both
+    same(ours(TEXTS, **arguments), theirs(TEXTS, **arguments))
+
+
 def test_an_empty_batch(both: tuple[Any, Any]) -> None:
     ours = both[0]
     assert ours([])["input_ids"] == []
