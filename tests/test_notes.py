@@ -1,4 +1,4 @@
-"""What beginners' notes on transformers show, with only the import changed. The numbers are those that such notes print."""
+"""What beginners' notes on transformers show, with only the import changed, and the numbers that they print."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def test_a_pair_of_sentences(minilm: Path):
     from formers import AutoTokenizer
 
     inputs = AutoTokenizer.from_pretrained(minilm)("This is the first sentence.", "This is the second one.")
-    assert inputs["input_ids"] == [101, 2023, 2003, 1996, 2034, 6251, 1012, 102, 2023, 2003, 1996, 2117, 2028, 1012, 102]
+    first, second = [2023, 2003, 1996, 2034, 6251, 1012], [2023, 2003, 1996, 2117, 2028, 1012]
+    assert inputs["input_ids"] == [101, *first, 102, *second, 102]
     assert inputs["token_type_ids"] == [0] * 8 + [1] * 7
     assert inputs["attention_mask"] == [1] * 15
 
