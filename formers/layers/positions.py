@@ -9,18 +9,20 @@ from torch import Tensor
 
 
 def rotary_table(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cos and sin (T, dim) of positions (T,) for base frequency `theta` (Su et al., 2021)."""
+    """What `rotate` multiplies by at positions (T,), for base frequency `theta` (Su et al., 2021).
+
+    Cosines (T, dim), and sines (T, dim) that are negative in their first half.
+    """
     exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim
     angles = positions[:, None].float() * (1.0 / theta**exponents)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate x (T, heads, D) by the tables (T, D), pairing dimension i with i + D/2."""
-    half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
-    return x * cos[:, None] + turned * sin[:, None]
+    turned = x.roll(x.shape[-1] // 2, dims=-1)
+    return torch.addcmul(x * cos[:, None], turned, sin[:, None])
 
 
 def sinusoids(count: int, width: int) -> Tensor:
