@@ -265,8 +265,8 @@ class DataCollatorForLanguageModeling:
             self.mask_replace_prob, self.random_replace_prob = 1.0, 0.0
 
     def reseed(self, number: int) -> None:
-        """Draw from now on from a generator of its own, seeded with `number`."""
-        self.generator = torch.Generator().manual_seed(number)
+        """Draw from now on from a generator of its own, seeded with `number` and `seed`."""
+        self.generator = torch.Generator().manual_seed(number + (self.seed or 0))
 
     def __call__(self, features: Sequence[Example], return_tensors: str | None = None) -> Batch:
         """The padded batch with its labels."""
@@ -274,7 +274,7 @@ class DataCollatorForLanguageModeling:
         _check(features)
         if self.seed is not None and self.generator is None:
             worker = torch.utils.data.get_worker_info()
-            self.reseed(self.seed + (0 if worker is None else worker.id))
+            self.reseed(0 if worker is None else worker.id)
         bare = not isinstance(features[0], Mapping)
         rows = [{"input_ids": to_python(row)} if bare else dict(row) for row in features]
         offsets = [row.pop("offset_mapping", None) for row in rows]
