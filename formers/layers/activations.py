@@ -59,6 +59,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_python": F.gelu,
     "gelu_python_tanh": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
+    "hardswish": F.hardswish,
     "laplace": laplace,
     "leaky_relu": F.leaky_relu,
     "linear": linear,

@@ -33,19 +33,20 @@ class JointWeight:
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        self.weight = torch.cat([layer.weight.data.t() for layer in layers], dim=1).t()
-        self.bias: Tensor | None = None
-        with_bias = all(isinstance(layer.bias, Tensor) for layer in layers)
-        if with_bias:
-            self.bias = torch.cat([layer.bias.data for layer in layers])
         sizes = [layer.out_features for layer in layers]
+        self.starts = [sum(sizes[:index]) for index in range(len(sizes))]
+        self.weight = torch.cat([layer.weight.data.t() for layer in layers], dim=1).t()
         for layer, weight in zip(layers, self.weight.split(sizes), strict=True):
             layer.weight.data = weight
-        if self.bias is not None:
-            for layer, bias in zip(layers, self.bias.split(sizes), strict=True):
-                layer.bias.data = bias
-        self.starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        self._sources = [(layer.weight, layer.weight.data_ptr()) for layer in layers]
+        self.bias: Tensor | None = None
+        biases = [_bias(layer) for layer in layers]
+        if any(bias is not None for bias in biases):
+            # A layer without a bias adds nothing.
+            self.bias = self.weight.new_zeros(sum(sizes))
+            for bias, part in zip(biases, self.bias.split(sizes), strict=True):
+                if bias is not None:
+                    bias.data = part.copy_(bias.data)
+        self._sources = [(parameter, parameter.data_ptr()) for parameter in _parameters(layers)]
 
     def __call__(self, x: Tensor, first: int) -> Tensor:
         """The outputs of all layers from `first` on, side by side."""
@@ -53,8 +54,18 @@ class JointWeight:
         return F.linear(x, self.weight[start:], None if self.bias is None else self.bias[start:])
 
     def holds(self, layers: Sequence[nn.Linear]) -> bool:
-        """Whether the layers still use this memory; assigning or moving a weight ends it."""
-        return all(
-            layer.weight is source and source.data_ptr() == place
-            for layer, (source, place) in zip(layers, self._sources, strict=True)
+        """Whether the layers still use this memory; assigning or moving a parameter ends it."""
+        parameters = _parameters(layers)
+        return len(parameters) == len(self._sources) and all(
+            parameter is source and source.data_ptr() == place
+            for parameter, (source, place) in zip(parameters, self._sources, strict=True)
         )
+
+
+def _bias(layer: nn.Linear) -> Tensor | None:
+    return layer.bias
+
+
+def _parameters(layers: Sequence[nn.Linear]) -> list[Tensor]:
+    biases = (_bias(layer) for layer in layers)
+    return [*(layer.weight for layer in layers), *(bias for bias in biases if bias is not None)]
