@@ -85,9 +85,10 @@ class Order:
 
     def indices(self, epoch: int) -> Tensor:
         """All examples (size,) in the order of an epoch, for all processes."""
-        if self.lengths is None and not self.shuffle:
-            return torch.arange(self.size)
-        order = torch.randperm(self.size, generator=torch.Generator().manual_seed(self.seed + epoch))
+        if self.shuffle:
+            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(self.seed + epoch))
+        else:
+            order = torch.arange(self.size)
         return order if self.lengths is None else self._grouped(order, torch.as_tensor(self.lengths))
 
     def _grouped(self, order: Tensor, lengths: Tensor) -> Tensor:

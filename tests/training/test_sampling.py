@@ -82,6 +82,12 @@ def test_grouping_by_length_is_the_references(lengths: list[int], batch: int, ep
     assert grouped.indices(epoch).tolist() == wider
 
 
+def test_without_shuffling_epochs_are_alike() -> None:
+    assert list(Order(5, 2, shuffle=False).batches(3)) == [[0, 1], [2, 3], [4]]
+    grouped = Order(6, 2, shuffle=False, lengths=[1, 5, 2, 9, 9, 3])
+    assert list(grouped.batches(0)) == list(grouped.batches(1)) == [[3, 0], [1, 2], [4, 5]]
+
+
 def test_last_batches() -> None:
     assert [len(batch) for batch in Order(10, 4).batches(0)] == [4, 4, 2]
     assert [len(batch) for batch in Order(10, 4, drop_last=True).batches(0)] == [4, 4]
