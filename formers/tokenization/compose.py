@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tokenizers import Encoding, Tokenizer
 
 from formers.errors import InputError
-from formers.tokenization.engine import encoding_of
+from formers.tokenization.probe import encoding_of
 
 logger = logging.getLogger(__name__)
 

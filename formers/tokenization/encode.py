@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from formers.tokenization.inputs import collect, explain, holds_pairs
 from formers.tokenization.padding import pad_rows
 from formers.tokenization.settings import Limits, Padding
 from formers.tokenization.tensors import as_tensor, concatenate, flatten, mask, pack, ragged, single_row, wrap
+from formers.tokenization.words import Words
 
 # Texts per call of the engine: enough to keep every core busy, few enough to bound the memory of its encodings.
 _CHUNK = 2048
@@ -95,7 +97,12 @@ def encode(
     if truncation is not None:
         _check_room(engines.base, truncation, request, pairs)
     engine = engines.get(truncation, request.split_special_tokens)
-    rows = _run(engine, inputs, request, zero_types=not pairs and engines.gives_zero_types)
+    zero_types = not pairs and engines.gives_zero_types
+    words = None if pairs else _words(engines, request, zero_types)
+    try:
+        rows = _run(engine, words, inputs, request, zero_types)
+    except TypeError as error:
+        raise explain(inputs, request.is_split_into_words) from error
     shape = _shape(request.limits.padding, rows.longest, fill)
     if request.tensors is not None:
         data = _as_tensors(rows, request, shape, request.tensors)
@@ -125,15 +132,23 @@ def _encode_one(engines: Engines, text: str, request: Request, fill: Fill | None
     if truncation is not None:
         _check_room(engines.base, truncation, request, False)
     engine = engines.get(truncation, request.split_special_tokens)
-    encoding = _call(engine, [text], request, False)[0]
-    ids = encoding.ids
+    zero_types = engines.gives_zero_types
+    words = _words(engines, request, zero_types)
+    ids = None if words is None else words.rows([text], request.add_special_tokens, truncation)[0]
+    encoding = None
+    if ids is None:
+        try:
+            encoding = _call(engine, [text], request, False)[0]
+        except TypeError as error:
+            raise explain([text], False) from error
+        ids = encoding.ids
     length = len(ids)
     data: dict[str, Any] = {"input_ids": ids}
     if request.token_type_ids:
-        data["token_type_ids"] = [0] * length if engines.gives_zero_types else encoding.type_ids
+        data["token_type_ids"] = [0] * length if zero_types or encoding is None else encoding.type_ids
     if request.attention_mask:
         data["attention_mask"] = [1] * length
-    if request.special_tokens_mask:
+    if encoding is not None and request.special_tokens_mask:
         data["special_tokens_mask"] = encoding.special_tokens_mask
     if request.tensors is not None:
         data = {name: single_row(row, request.tensors) for name, row in data.items()}
@@ -146,7 +161,16 @@ def _encode_one(engines: Engines, text: str, request: Request, fill: Fill | None
     return BatchEncoding.with_lazy_encodings(data, encodings), length
 
 
-def _run(engine: Tokenizer, inputs: list[Any], request: Request, zero_types: bool) -> _Rows:
+def _words(engines: Engines, request: Request, zero_types: bool) -> Words | None:
+    """The words that the engine knows, if ids are all that is wanted of single texts."""
+    if request.is_split_into_words or request.offsets or request.overflow or request.special_tokens_mask:
+        return None
+    if request.token_type_ids and not zero_types:
+        return None
+    return engines.words(request.split_special_tokens)
+
+
+def _run(engine: Tokenizer, words: Words | None, inputs: list[Any], request: Request, zero_types: bool) -> _Rows:
     names = ["input_ids"]
     if request.token_type_ids and not zero_types:
         names.append("token_type_ids")
@@ -157,30 +181,45 @@ def _run(engine: Tokenizer, inputs: list[Any], request: Request, zero_types: boo
     rows = _Rows({name: [] for name in names})
     keep = request.offsets or request.overflow
     for start in range(0, len(inputs), _CHUNK):
-        encodings = _call(engine, inputs[start : start + _CHUNK], request, keep)
-        # As in the reference, overflow does not count for the width of the rows.
-        rows.longest = max(rows.longest, *map(len, encodings))
-        if request.overflow:
-            encodings = _with_overflow(encodings, start, rows.owners)
-        if keep:
-            rows.encodings += encodings
-        lengths = list(map(len, encodings))
+        texts = inputs[start : start + _CHUNK]
+        values: dict[str, Iterable[Any]]
+        if words is not None:
+            ids = _ids(engine, words, texts, request)
+            values, lengths = {"input_ids": ids}, list(map(len, ids))
+            rows.longest = max(rows.longest, *lengths)
+        else:
+            encodings = _call(engine, texts, request, keep)
+            # As in the reference, overflow does not count for the width of the rows.
+            rows.longest = max(rows.longest, *map(len, encodings))
+            if request.overflow:
+                encodings = _with_overflow(encodings, start, rows.owners)
+            if keep:
+                rows.encodings += encodings
+            values, lengths = {name: map(_GETTERS[name], encodings) for name in names}, list(map(len, encodings))
         rows.lengths += lengths
         for name, column in rows.columns.items():
-            values = map(_GETTERS[name], encodings)
             if request.tensors is None or name == "offset_mapping":
-                column.extend(values)
+                column.extend(values[name])
             else:
-                column.append(flatten(values, sum(lengths)))
+                column.append(flatten(values[name], sum(lengths)))
     return rows
+
+
+def _ids(engine: Tokenizer, words: Words, texts: list[Any], request: Request) -> list[list[int]]:
+    """The ids of single texts: of remembered words where that is possible, else from the engine."""
+    rows = words.rows(texts, request.add_special_tokens, request.limits.truncation)
+    left = [index for index, row in enumerate(rows) if row is None]
+    if left:
+        encodings = _call(engine, [texts[index] for index in left], request, False)
+        for index, encoding in zip(left, encodings, strict=True):
+            rows[index] = encoding.ids
+    return rows  # type: ignore[return-value]  # none is None any more
 
 
 def _call(engine: Tokenizer, inputs: list[Any], request: Request, offsets: bool) -> list[Encoding]:
     call = engine.encode_batch if offsets else engine.encode_batch_fast
     try:
         return call(inputs, request.is_split_into_words, request.add_special_tokens)
-    except TypeError as error:
-        raise explain(inputs, request.is_split_into_words) from error
     except BaseException as error:
         # The engine's errors have no type of their own. It panics, which is no Exception, where the windows of one of
         # two texts would be no longer than their overlap.

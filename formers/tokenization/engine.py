@@ -7,12 +7,14 @@ Variants share the vocabulary and the model with the engine they come from, so o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
+
+from formers.tokenization.probe import encoding_of
+from formers.tokenization.words import Words, words_of
 
 Result = TypeVar("Result")
 
@@ -42,6 +44,7 @@ class _State:
         self.handed_out = False
         self.splits_special = base.encode_special_tokens
         self.gives_zero_types = _gives_zero_types(base)
+        self.words = words_of(base)
 
 
 class Engines:
@@ -68,6 +71,11 @@ class Engines:
     def gives_zero_types(self) -> bool:
         """Whether every token of a single text surely has the type 0."""
         return self._state.gives_zero_types and not self._state.handed_out
+
+    def words(self, split_special_tokens: bool) -> Words | None:
+        """The remembered words of the engine, None where whole texts must be tokenized."""
+        state = self._state
+        return None if state.handed_out or split_special_tokens != state.splits_special else state.words
 
     def hand_out(self) -> Tokenizer:
         """The engine for the user, who may change it: from now on an engine is made afresh for every call."""
@@ -118,25 +126,6 @@ class Engines:
 def _gives_zero_types(engine: Tokenizer) -> bool:
     # Post-processors set one type for each text and special token, so one token tells.
     return not any(engine.post_process(encoding_of([0])).type_ids)
-
-
-def encoding_of(ids: Sequence[int]) -> Encoding:
-    """An encoding with these ids as its tokens, as if they came from one text."""
-    count = len(ids)
-    state = {
-        "ids": list(ids),
-        "type_ids": [0] * count,
-        "tokens": [""] * count,
-        "words": [None] * count,
-        "offsets": [[0, 0]] * count,
-        "special_tokens_mask": [0] * count,
-        "attention_mask": [1] * count,
-        "overflowing": [],
-        "sequence_ranges": {},
-    }
-    encoding = Encoding()
-    encoding.__setstate__(json.dumps(state).encode())
-    return encoding
 
 
 def derive(engine: Tokenizer) -> Tokenizer:
