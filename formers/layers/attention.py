@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from formers.errors import InputError
 from formers.layers.layout import Queries, Run
-from formers.layers.linear import JointWeight, Linear
+from formers.layers.linear import JointWeight
 from formers.layers.positions import rotate
 
 if TYPE_CHECKING:
@@ -122,21 +122,17 @@ class SelfAttention(nn.Module):
         self.window = spec.windows[index] if spec.windows else None
         self.rope_theta = spec.rope_thetas[index] if spec.rope_thetas else None
         inner = spec.heads * spec.head_dim
-        self.q_proj = Linear(spec.width, inner, bias=spec.attention_bias)
-        self.k_proj = Linear(spec.width, inner, bias=spec.attention_bias)
-        self.v_proj = Linear(spec.width, inner, bias=spec.attention_bias)
-        self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
+        self.q_proj = nn.Linear(spec.width, inner, bias=spec.attention_bias)
+        self.k_proj = nn.Linear(spec.width, inner, bias=spec.attention_bias)
+        self.v_proj = nn.Linear(spec.width, inner, bias=spec.attention_bias)
+        self.o_proj = nn.Linear(inner, spec.width, bias=spec.attention_bias)
         self.joint: JointWeight | None = None
 
     def pack(self) -> None:
         """Join the three input projections into one product for inference."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        if all(type(part) is Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
+        if all(type(part) is nn.Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
             self.joint = JointWeight(parts)
-
-    def unpack(self) -> None:
-        """Three products again."""
-        self.joint = None
 
     def project(self, x: Tensor, queries: Queries | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (T or B, heads, D), keys and values (T, heads, D) of x (T, W)."""
@@ -153,7 +149,7 @@ class SelfAttention(nn.Module):
         return q.unflatten(-1, shape), k.unflatten(-1, shape), v.unflatten(-1, shape)
 
     def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
-        """(T, W) to the mixed values (T, heads * D), before `o_proj`; with `queries`, theirs alone (B, heads * D)."""
+        """(T, W) to (T, W); with `queries`, to theirs alone (B, W)."""
         query, key, value = self.project(x, queries)
         if self.rope_theta is not None and context.rotary is not None:
             cos, sin = context.rotary[self.rope_theta]
@@ -162,7 +158,8 @@ class SelfAttention(nn.Module):
         bias = context.position_bias and context.position_bias(self)
         asked = context.runs if queries is None else queries.runs
         mixed = [self._mix(q, k, query, key, value, bias, context) for q, k in zip(asked, context.runs, strict=True)]
-        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+        out: Tensor = self.o_proj(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+        return out
 
     def _mix(
         self,

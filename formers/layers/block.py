@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
+from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
-from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -23,17 +23,19 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation = activation(spec.activation)
         self.dropout = spec.ff_dropout
-        self.gate_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias) if spec.gated else None
-        self.up_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias)
-        self.down_proj = Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
+        self.gate_proj = nn.Linear(spec.width, spec.ff_width, bias=spec.ff_bias) if spec.gated else None
+        self.up_proj = nn.Linear(spec.width, spec.ff_width, bias=spec.ff_bias)
+        self.down_proj = nn.Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
 
-    def inner(self, x: Tensor) -> Tensor:
-        """(T, W) to the values (T, ff_width) that `down_proj` takes."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, W) to (T, W)."""
         if self.gate_proj is None:
             x = self.activation(self.up_proj(x))
         else:
             x = self.activation(self.gate_proj(x)) * self.up_proj(x)
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        out: Tensor = self.down_proj(x)
+        return out
 
 
 class Block(nn.Module):
@@ -53,17 +55,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
         """(T, W) to (T, W), or to (B, W) for `queries` alone."""
+        if queries is None and (fused := fused_block(self, x, context)) is not None:
+            return fused
         normed = self.attn_norm(x) if self.norm_first and self.attn_norm is not None else x
         mixed = self.self_attn(normed, context, queries)
-        residual = x if queries is None else x[queries.places]
-        x = self._add(self.self_attn.o_proj, mixed, residual, self.attn_dropout)
+        x = self._add(x if queries is None else x[queries.places], mixed, self.attn_dropout)
         if self.norm_first:
-            return self._add(self.mlp.down_proj, self.mlp.inner(self.mlp_norm(x)), x, self.mlp_dropout)
+            return self._add(x, self.mlp(self.mlp_norm(x)), self.mlp_dropout)
         assert self.attn_norm is not None
         x = self.attn_norm(x)
-        out: Tensor = self.mlp_norm(self._add(self.mlp.down_proj, self.mlp.inner(x), x, self.mlp_dropout))
+        out: Tensor = self.mlp_norm(self._add(x, self.mlp(x), self.mlp_dropout))
         return out
 
-    def _add(self, projection: Linear, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
-        x = projection(x)
+    def _add(self, residual: Tensor, x: Tensor, dropout: float) -> Tensor:
         return residual + (F.dropout(x, dropout) if self.training and dropout else x)

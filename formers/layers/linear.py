@@ -1,33 +1,16 @@
-"""Dense layers, and the memory order of their weights that suits inference on a CPU.
-
-BLAS multiplies a few rows fastest by a matrix stored (in, out). `pack` stores a weight so; its shape, its values and
-its place as a parameter stay as they are, so nothing has to be kept up to date.
-"""
+"""Several dense layers with one input as one product."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Linear(nn.Linear):
-    """x W^T + b for x (…, in) and W (out, in)."""
-
-    def pack(self) -> None:
-        """Store the weight in (in, out) order."""
-        if self.weight.device.type == "cpu":
-            self.weight.data = self.weight.data.t().contiguous().t()
-
-    def unpack(self) -> None:
-        """Store the weight in (out, in) order again, as optimisers expect."""
-        self.weight.data = self.weight.data.contiguous()
-
-
 class JointWeight:
-    """The weights of several layers with the same input, stored side by side so that one product serves all of them.
+    """The weights of several layers with the same input, stored one after another so that one product serves them all.
 
     The layers' parameters become views of the joint memory: whatever changes them changes it.
     """
@@ -35,7 +18,7 @@ class JointWeight:
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         sizes = [layer.out_features for layer in layers]
         self.starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        self.weight = torch.cat([layer.weight.data.t() for layer in layers], dim=1).t()
+        self.weight = torch.cat([layer.weight.data for layer in layers])
         for layer, weight in zip(layers, self.weight.split(sizes), strict=True):
             layer.weight.data = weight
         self.bias: Tensor | None = None
@@ -54,12 +37,22 @@ class JointWeight:
         return F.linear(x, self.weight[start:], None if self.bias is None else self.bias[start:])
 
     def holds(self, layers: Sequence[nn.Linear]) -> bool:
-        """Whether the layers still use this memory; assigning or moving a parameter ends it."""
+        """Whether the layers may be computed as one: they still use this memory, and none has a hook.
+
+        Assigning or moving a parameter ends the former.
+        """
+        if hooked(layers):
+            return False
         parameters = _parameters(layers)
         return len(parameters) == len(self._sources) and all(
             parameter is source and source.data_ptr() == place
             for parameter, (source, place) in zip(parameters, self._sources, strict=True)
         )
+
+
+def hooked(modules: Iterable[nn.Module]) -> bool:
+    """Whether any of the modules has a forward hook, which a joint operation would not call."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 def _bias(layer: nn.Linear) -> Tensor | None:

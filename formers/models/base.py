@@ -13,7 +13,6 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.hub.files import Source
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
-from formers.layers.linear import Linear
 from formers.models import embeddings, keys, loading, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
@@ -266,22 +265,9 @@ class PreTrainedModel(nn.Module):
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def for_inference(self: _Self) -> _Self:
-        """Evaluation mode, with weights stored the way that small batches on a CPU multiply fastest.
-
-        Results, names and saved files stay the same; `train()` undoes it.
-        """
+        """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
         self.eval()
-        tokens = self.get_input_embeddings().weight
-        # Parts before wholes: an attention layer joins projections that are already packed.
-        for module in reversed(list(self.modules())):
-            if isinstance(module, SelfAttention) or (isinstance(module, Linear) and module.weight is not tokens):
+        for module in self.modules():
+            if isinstance(module, SelfAttention):
                 module.pack()
         return self
-
-    def train(self: _Self, mode: bool = True) -> _Self:
-        """As torch's; training mode undoes `for_inference`."""
-        if mode:
-            for module in self.modules():
-                if isinstance(module, Linear | SelfAttention):
-                    module.unpack()
-        return super().train(mode)

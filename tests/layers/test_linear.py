@@ -1,4 +1,4 @@
-"""Weights in the memory order of inference: the same numbers, never stale."""
+"""Several layers as one product: the same numbers, never stale."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 
-from formers.layers.linear import JointWeight, Linear
+from formers.layers.linear import JointWeight
 
 
 @pytest.fixture(autouse=True)
@@ -19,53 +16,8 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@given(st.integers(1, 70), st.integers(1, 40), st.integers(1, 40), st.booleans())
-def test_packing_changes_no_number(rows: int, width: int, out: int, bias: bool) -> None:
-    layer = Linear(width, out, bias=bias)
-    x = torch.randn(rows, width)
-    expected, weight = layer(x), layer.weight.detach().clone()
-    parameter = layer.weight
-    layer.pack()
-    assert layer.weight is parameter
-    assert torch.equal(layer.weight, weight)
-    assert layer.weight.t().is_contiguous()
-    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
-    layer.unpack()
-    assert layer.weight.is_contiguous()
-    assert torch.equal(layer.weight, weight)
-
-
-def test_packed_weights_can_change() -> None:
-    layer, x = Linear(6, 4), torch.randn(3, 6)
-    layer.pack()
-    with torch.no_grad():
-        layer(x)
-        layer.weight.mul_(2)
-        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
-        layer.weight[0].zero_()
-        torch.testing.assert_close(layer(x)[:, 0], layer.bias[0].expand(3))
-        layer.load_state_dict(Linear(6, 4).state_dict())
-        torch.testing.assert_close(layer(x), F.linear(x, layer.weight.contiguous(), layer.bias))
-
-
-def test_gradients_of_packed_weights() -> None:
-    plain, x = Linear(6, 4), torch.randn(3, 6)
-    packed = copy.deepcopy(plain)
-    packed.pack()
-    for layer in (plain, packed):
-        layer(x).square().sum().backward()
-    torch.testing.assert_close(packed.weight.grad, plain.weight.grad)
-    torch.testing.assert_close(packed.bias.grad, plain.bias.grad)
-    torch.optim.SGD(packed.parameters(), 0.1).step()
-    torch.optim.SGD(plain.parameters(), 0.1).step()
-    torch.testing.assert_close(packed(x), plain(x))
-
-
-# -- several layers as one ---------------------------------------------------------------------------------------------
-
-
-def layers(bias: bool = True) -> list[Linear]:
-    return [Linear(6, out, bias=bias) for out in (4, 2, 3)]
+def layers(bias: bool = True) -> list[nn.Linear]:
+    return [nn.Linear(6, out, bias=bias) for out in (4, 2, 3)]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -82,7 +34,7 @@ def test_one_product_for_all(first: int, bias: bool) -> None:
 
 
 def test_layers_with_and_without_a_bias() -> None:
-    parts, x = [Linear(6, 4), Linear(6, 2, bias=False), Linear(6, 3)], torch.randn(5, 6)
+    parts, x = [nn.Linear(6, 4), nn.Linear(6, 2, bias=False), nn.Linear(6, 3)], torch.randn(5, 6)
     expected = torch.cat([part(x) for part in parts], dim=1)
     joint = JointWeight(parts)
     torch.testing.assert_close(joint(x, 0), expected, rtol=1e-5, atol=1e-6)
@@ -96,7 +48,7 @@ def test_changes_in_place_reach_the_joint_product() -> None:
     with torch.no_grad():
         parts[1].weight.fill_(0.5)
         parts[2].bias.fill_(7.0)
-        parts[0].load_state_dict(Linear(6, 4).state_dict())
+        parts[0].load_state_dict(nn.Linear(6, 4).state_dict())
     assert joint.holds(parts)
     torch.testing.assert_close(joint(x, 0), torch.cat([part(x) for part in parts], dim=1), rtol=1e-5, atol=1e-6)
 
