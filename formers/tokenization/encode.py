@@ -167,6 +167,9 @@ def _words(engines: Engines, request: Request, zero_types: bool) -> Words | None
         return None
     if request.token_type_ids and not zero_types:
         return None
+    truncation = request.limits.truncation
+    if truncation is not None and truncation.strategy == "only_second":
+        return None  # the engine refuses texts that this cannot shorten
     return engines.words(request.split_special_tokens)
 
 

@@ -43,7 +43,10 @@ class Words:
     def rows(self, texts: list[str], special: bool, truncation: Truncation | None) -> list[list[int] | None]:
         """The ids of every text, with special tokens if `special`; None for texts that need the engine."""
         split = [self._split(text) for text in texts]
-        known = self._learn(split)
+        try:
+            known = self._learn(split)
+        except Exception:  # the engine has no exception type of its own; it will say what is wrong with which text
+            return [None] * len(texts)
         first, last = self._frame if special else ([], [])
         rows: list[list[int] | None] = [
             None if words is None else [*first, *chain.from_iterable(map(known.__getitem__, words)), *last]
