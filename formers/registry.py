@@ -111,9 +111,11 @@ TASK_ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification", "ne
 
 _PLAIN: dict[str, str] = {
     "Adafactor": "formers.training.optimization",
+    "AddedToken": "formers.tokenization",
     "AutoConfig": "formers.models.auto",
     "AutoTokenizer": "formers.tokenization",
     "BatchEncoding": "formers.tokenization",
+    "CharSpan": "formers.tokenization",
     "DataCollatorForLanguageModeling": "formers.training.collators",
     "DataCollatorForMultipleChoice": "formers.training.collators",
     "DataCollatorForSeq2Seq": "formers.training.collators",
@@ -131,6 +133,7 @@ _PLAIN: dict[str, str] = {
     "PreTrainedTokenizerFast": "formers.tokenization",
     "PretrainedConfig": "formers.configuration",
     "SchedulerType": "formers.training.optimization",
+    "TokenSpan": "formers.tokenization",
     "default_data_collator": "formers.training.collators",
     "get_constant_schedule": "formers.training.optimization",
     "get_constant_schedule_with_warmup": "formers.training.optimization",
