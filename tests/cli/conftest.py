@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,13 +74,19 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         command = [sys.executable, "-m", "formers", *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, env=environment, text=True, encoding="utf-8", **{**pipes, **settings}))
+        settings = {**pipes, "preexec_fn": _let_interrupt, **settings}
+        started.append(subprocess.Popen(command, env=environment, text=True, encoding="utf-8", **settings))
         return started[-1]
 
     yield run
     for process in started:
         process.kill()
         process.communicate()
+
+
+def _let_interrupt() -> None:
+    """A shell's background job ignores interrupts, and so would the processes that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
