@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from formers.layers.attention import LayerBias, RunBias, SelfAttention
+from formers.layers.embeddings import table
 from formers.layers.layout import Run
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class DisentangledBias(nn.Module):
         super().__init__()
         self.settings = settings
         self.dropout = spec.dropout
-        self.embeddings = nn.Embedding(2 * settings.span, spec.width)
+        self.embeddings = table(2 * settings.span, spec.width)
         self.norm = nn.LayerNorm(spec.width, spec.norm_eps) if settings.normed else None
         owned = () if settings.shared else settings.terms
         keys, queries = (spec.layers if term in owned else 0 for term in ("c2p", "p2c"))

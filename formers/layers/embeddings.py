@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
 
 
+def table(rows: int, width: int, padding_idx: int | None = None) -> nn.Embedding:
+    """An embedding with standard normal rows; on the meta device without, since torch loads its compiler for those."""
+    weight = torch.empty(rows, width)
+    if not weight.is_meta:
+        nn.init.normal_(weight)
+        if padding_idx is not None:
+            weight[padding_idx].zero_()
+    return nn.Embedding(rows, width, padding_idx, _weight=weight)
+
+
 class Embeddings(nn.Module):
     """Token, position and token-type embeddings, summed, normalised, and projected to the model's width."""
 
@@ -21,11 +31,11 @@ class Embeddings(nn.Module):
         super().__init__()
         width = spec.embedding_width or spec.width
         self.dropout = spec.dropout if spec.embedding_dropout is None else spec.embedding_dropout
-        self.tokens = nn.Embedding(spec.vocab_size, width, padding_idx=_inside(spec.pad_token_id, spec.vocab_size))
+        self.tokens = table(spec.vocab_size, width, padding_idx=_inside(spec.pad_token_id, spec.vocab_size))
         # Padding has one position of its own where positions count real tokens; it is not trained.
         padding = _inside(spec.positions_after, spec.positions or 0)
-        self.positions = nn.Embedding(spec.positions, width, padding_idx=padding) if spec.positions else None
-        self.token_types = nn.Embedding(spec.token_types, width) if spec.token_types else None
+        self.positions = table(spec.positions, width, padding_idx=padding) if spec.positions else None
+        self.token_types = table(spec.token_types, width) if spec.token_types else None
         self.norm = nn.LayerNorm(width, spec.norm_eps, bias=spec.norm_bias) if spec.embedding_norm else None
         self.projection = None if spec.embedding_width is None else nn.Linear(width, spec.width)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from formers.layers.attention import LayerBias
+from formers.layers.embeddings import table
 from formers.layers.layout import Run
 from formers.layers.positions import relative_buckets
 
@@ -18,7 +19,7 @@ class RelativeBias(nn.Module):
     def __init__(self, heads: int, buckets: int, max_distance: int) -> None:
         super().__init__()
         self.max_distance = max_distance
-        self.weights = nn.Embedding(buckets, heads)
+        self.weights = table(buckets, heads)
 
     def forward(self, runs: Sequence[Run]) -> LayerBias:
         """The scores (heads, L, L) for the longest run; those of a shorter one are their upper left corner."""
