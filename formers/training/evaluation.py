@@ -1,0 +1,205 @@
+"""Evaluation and prediction: batches of like length, exact mean losses, and predictions in the dataset's order."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from formers.training.data import Batch, batches
+from formers.training.losses import rows
+
+# What fills up predictions and labels of tokens to the longest of all.
+FILL = -100
+Array = np.ndarray[Any, Any]
+
+
+class EvalPrediction:
+    """What `compute_metrics` gets; unpacks to predictions and labels, and to inputs and losses if they are there."""
+
+    def __init__(self, predictions: Any, label_ids: Any, inputs: Any = None, losses: Any = None) -> None:
+        self.predictions = predictions
+        self.label_ids = label_ids
+        self.inputs = inputs
+        self.losses = losses
+
+    @property
+    def elements(self) -> tuple[Any, ...]:
+        """The values that are there."""
+        extras = tuple(value for value in (self.inputs, self.losses) if value is not None)
+        return (self.predictions, self.label_ids, *extras)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.elements)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.elements[index]
+
+
+class EvalLoopOutput(NamedTuple):
+    """All predictions and labels (None where there are none), metrics, and the number of examples."""
+
+    predictions: Any
+    label_ids: Any
+    metrics: dict[str, Any]
+    num_samples: int
+
+
+class PredictionOutput(NamedTuple):
+    """All predictions and labels (None where there are none), and metrics."""
+
+    predictions: Any
+    label_ids: Any
+    metrics: dict[str, Any]
+
+
+class TrainOutput(NamedTuple):
+    """How many steps were taken, their mean loss, and further numbers."""
+
+    global_step: int
+    training_loss: float
+    metrics: dict[str, float]
+
+
+@dataclass
+class Evaluation:
+    """One pass over a dataset.
+
+    predict: a batch to its loss, predictions and labels, each None where there is none.
+    items: the number of items that a batch's loss averages over.
+    include: "inputs" and "loss" to hand these to `compute_metrics` too.
+    by_batch: call `compute_metrics(prediction, compute_result=…)` batch by batch, with True at the last.
+    keep: return predictions and labels. Without it, and by batch, memory does not grow with the dataset.
+    """
+
+    loader: Any
+    predict: Callable[[Batch], tuple[Tensor | None, Any, Any]]
+    items: Callable[[Batch], float]
+    compute_metrics: Callable[..., Mapping[str, Any]] | None = None
+    preprocess: Callable[[Any, Any], Any] | None = None
+    include: Sequence[str] = ()
+    by_batch: bool = False
+    keep: bool = True
+    main_input: str = "input_ids"
+    after_batch: Callable[[], None] = field(default=lambda: None)
+
+    def run(self, prefix: str, order: Sequence[int] | None = None) -> EvalLoopOutput:
+        """The outcome, metrics named with `prefix`. `order`: the number in the dataset of each example as it comes."""
+        kept: dict[str, list[Any]] = {"predictions": [], "labels": [], "inputs": [], "losses": []}
+        total, items, count = 0.0, 0.0, 0
+        metrics: dict[str, Any] = {}
+        for inputs, last in _with_last(batches(self.loader)):
+            loss, predictions, labels = self.predict(inputs)
+            size = rows(inputs)
+            count += size
+            if loss is not None and (weight := self.items(inputs)):
+                total += float(loss) * weight
+                items += weight
+            if predictions is not None and self.preprocess is not None:
+                predictions = self.preprocess(predictions, labels)
+            parts = {
+                "predictions": predictions,
+                "labels": labels,
+                "inputs": inputs[self.main_input] if "inputs" in self.include else None,
+                "losses": None if loss is None or "loss" not in self.include else loss.detach().repeat(size),
+            }
+            if self.by_batch and self.compute_metrics is not None and _both(parts):
+                metrics = dict(self.compute_metrics(_prediction(parts), compute_result=last))
+            if self.keep:
+                for name, part in parts.items():
+                    if part is not None:
+                        kept[name].append(to_numpy(part))
+            self.after_batch()
+        whole = {name: joined(parts, order) for name, parts in kept.items()}
+        if not self.by_batch and self.compute_metrics is not None and _both(whole):
+            metrics = dict(self.compute_metrics(_prediction(whole)))
+        if items:
+            metrics[f"{prefix}_loss"] = total / items
+        named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": plain(v) for key, v in metrics.items()}
+        return EvalLoopOutput(whole["predictions"], whole["labels"], named, count)
+
+
+def split(outputs: Any, labelled: bool, ignored: Iterable[str] | None) -> Any:
+    """The predictions among a model's outputs: all but the loss and the ignored ones, alone if there is one."""
+    if isinstance(outputs, tuple):
+        values = outputs[1:] if labelled else outputs
+    else:
+        left_out = {"loss", *(ignored or ())}
+        values = tuple(value for name, value in outputs.items() if name not in left_out)
+    return values[0] if len(values) == 1 else values
+
+
+def speed(prefix: str, begin: float, samples: float, steps: float) -> dict[str, float]:
+    """Seconds since `begin` (of time.perf_counter), and samples and steps a second."""
+    seconds = max(time.perf_counter() - begin, 1e-9)
+    return {
+        f"{prefix}_runtime": round(seconds, 4),
+        f"{prefix}_samples_per_second": round(samples / seconds, 3),
+        f"{prefix}_steps_per_second": round(steps / seconds, 3),
+    }
+
+
+def to_numpy(value: Any) -> Any:
+    """Tensors, also inside tuples, lists and mappings, as arrays in main memory."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        return array if array.ndim else array[None]
+    if isinstance(value, Mapping):
+        return {key: to_numpy(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(to_numpy(part) for part in value)
+    return np.atleast_1d(value)
+
+
+def joined(parts: list[Any], order: Sequence[int] | None) -> Any:
+    """Parts one after the other as one array, filled up to the longest, in the dataset's order. Empties `parts`."""
+    if not parts:
+        return None
+    if isinstance(parts[0], tuple):
+        return tuple(joined(list(column), order) for column in zip(*parts, strict=True))
+    if isinstance(parts[0], dict):
+        return {key: joined([part[key] for part in parts], order) for key in parts[0]}
+    total = sum(map(len, parts))
+    shape = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
+    whole = np.full((total, *shape), FILL, dtype=np.result_type(*{part.dtype for part in parts}))
+    # Predictions that are not one an example, such as those of the labelled tokens alone, stay as they came.
+    places = np.asarray(order if order is not None and len(order) == total else range(total))
+    start = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        rows_of_part = places[start : start + len(part)]
+        place: tuple[Any, ...] = (rows_of_part, *map(slice, part.shape[1:]))
+        whole[place] = part
+        start += len(part)
+    return whole
+
+
+def plain(value: Any) -> Any:
+    """A metric as Python's own kind of number, which JSON takes."""
+    if isinstance(value, np.generic | np.ndarray | Tensor):
+        return value.item() if math.prod(value.shape) == 1 else value.tolist()
+    return value
+
+
+def _both(parts: Mapping[str, Any]) -> bool:
+    return parts["predictions"] is not None and parts["labels"] is not None
+
+
+def _prediction(parts: Mapping[str, Any]) -> EvalPrediction:
+    return EvalPrediction(parts["predictions"], parts["labels"], parts["inputs"], parts["losses"])
+
+
+def _with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch with whether it is the last."""
+    ahead = next(batches, None)
+    while ahead is not None:
+        batch, ahead = ahead, next(batches, None)
+        yield batch, ahead is None

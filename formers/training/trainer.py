@@ -1,0 +1,519 @@
+"""The Trainer: one loop, readable from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from formers.errors import InputError, UnsupportedError
+from formers.seed import set_seed
+from formers.training import checkpoints, data, labels, losses, preparation, reporting
+from formers.training.arguments import TrainingArguments
+from formers.training.callbacks import (
+    Callbacks,
+    DefaultFlowCallback,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    metric_value,
+)
+from formers.training.collators import DataCollatorWithPadding, default_data_collator
+from formers.training.data import Batch, Loader
+from formers.training.evaluation import EvalLoopOutput, Evaluation, PredictionOutput, TrainOutput, speed, split
+
+logger = logging.getLogger("formers")
+
+
+class Trainer:
+    """Trains a model on a dataset, evaluates it, and keeps checkpoints that resume exactly.
+
+    The model is any module that returns a loss when it gets labels; the arguments are those of the reference.
+    Datasets are `datasets.Dataset`s, lists of mappings, torch datasets, or iterables. `processing_class` (also
+    `tokenizer`) pads the batches unless a `data_collator` does, and is saved with the model.
+
+    Gradients are those of the mean loss over all items (examples, or tokens with a label) of a step's batches:
+    accumulating k batches equals one batch of k times the size. `compute_loss` and `compute_loss_func` get the number
+    of items of the one batch that they get, and return its mean loss.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], Batch] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[..., nn.Module] | None = None,
+        compute_loss_func: Callable[..., Tensor] | None = None,
+        compute_metrics: Callable[..., Mapping[str, Any]] | None = None,
+        callbacks: Sequence[TrainerCallback | type[TrainerCallback]] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Any, Any], Any] | None = None,
+        *,
+        tokenizer: Any = None,
+    ) -> None:
+        self.args = args = args or TrainingArguments("tmp_trainer")
+        if args.log_level != "passive":
+            logger.setLevel(args.log_level.upper())
+        set_seed(args.seed, args.full_determinism)
+        self.model_init = model_init
+        self.model: Any = preparation.model_of(model, model_init)
+        self.model_wrapped: Any = self.model
+        preparation.check_choices(args, eval_dataset, model_init, optimizers, optimizer_cls_and_kwargs)
+        self.processing_class = preparation.one_tokenizer(processing_class, tokenizer)
+        padded = self.processing_class is not None and hasattr(self.processing_class, "pad")
+        default = DataCollatorWithPadding(self.processing_class) if padded else default_data_collator
+        self.data_collator: Callable[[list[Any]], Batch] = data_collator or default
+        self.train_dataset = train_dataset
+        self.eval_dataset = eval_dataset
+        self.optimizers = optimizers
+        self.optimizer, self.lr_scheduler = optimizers
+        self.optimizer_cls_and_kwargs = optimizer_cls_and_kwargs
+        self.compute_loss_func = compute_loss_func
+        self.compute_metrics = compute_metrics
+        self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
+        self.label_names = labels.label_names(self.model, args)
+        self._main_input: str = getattr(self.model, "main_input_name", "input_ids")
+        known = args.class_weights if args.class_weights != "auto" else None
+        self.objective = preparation.objective_of(self.model, args, self.label_names, known, compute_loss_func)
+        self.state = TrainerState()
+        self.control = TrainerControl()
+        progress = PrinterCallback if args.disable_tqdm else ProgressCallback
+        trackers = [reporting.TensorBoardCallback] if args.report_to else []
+        self.callbacks = Callbacks(
+            [DefaultFlowCallback, *(callbacks or ()), reporting.MetricsCallback, *trackers, progress]
+        )
+        self._train_loader: Any = None
+        self._eval_loader: Any = None
+        self._event("on_init_end")
+
+    @property
+    def tokenizer(self) -> Any:
+        """Another name of `processing_class`."""
+        return self.processing_class
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        resume_from_checkpoint: str | PathLike[str] | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as the arguments say. `resume_from_checkpoint`: a checkpoint's folder, or True for the last one.
+
+        A resumed training ends with the weights that an uninterrupted one has, bit by bit.
+        """
+        if trial is not None:
+            self.hyperparameter_search()
+        args = self.args
+        wish = args.resume_from_checkpoint if resume_from_checkpoint is None else resume_from_checkpoint
+        checkpoint = checkpoints.to_resume(wish, str(args.output_dir))
+        set_seed(args.seed, args.full_determinism)
+        if self.model_init is not None:
+            self.model = self.model_wrapped = preparation.model_of(None, self.model_init)
+        own_loss = type(self).compute_loss is not Trainer.compute_loss or self.compute_loss_func is not None
+        preparation.check_head(self.model, own_loss)
+        self._train_loader = loader = self.get_train_dataloader()
+        preparation.check_data(self.model, self.train_dataset, self.eval_dataset)
+        if isinstance(loader, Loader) and not own_loss:
+            preparation.check_sample(loader.sample(), self.label_names)
+        max_steps, epochs, batches = data.length(loader, args)
+        weights = preparation.weights_of(self.model, args, self.train_dataset)
+        self.objective = preparation.objective_of(self.model, args, self.label_names, weights, self.compute_loss_func)
+        self.model_wrapped = preparation.make_ready(self.model, args)
+        self.optimizer, self.lr_scheduler = self.optimizers
+        self.create_optimizer_and_scheduler(max_steps)
+        assert self.optimizer is not None
+        self.state = TrainerState(
+            max_steps=max_steps,
+            num_train_epochs=epochs,
+            train_batch_size=args.train_batch_size,
+            started=time.time(),
+        )
+        self.control = TrainerControl()
+        if args.save_strategy != "no" and not args.save_only_model:
+            checkpoints.check_saveable(self.optimizer, self.lr_scheduler)
+        if checkpoint is not None:
+            self._resume(checkpoint, max_steps)
+        self.state.compute_steps(args, max_steps)
+        checkpoints.clean(str(args.output_dir))
+        return self._fit(loader, batches, ignore_keys_for_eval)
+
+    def _fit(self, loader: Any, batches: int | None, ignore_keys: list[str] | None) -> TrainOutput:
+        args, state = self.args, self.state
+        begin, first_step = time.perf_counter(), state.global_step
+        self._event("on_train_begin")
+        if args.eval_on_start and state.global_step == 0:
+            self._evaluate(ignore_keys)
+        self.model.train()
+        examples = 0
+        while state.global_step < state.max_steps and not self.control.should_training_stop:
+            self.control.should_epoch_stop = False
+            self._event("on_epoch_begin")
+            size, any_step = args.gradient_accumulation_steps, False
+            epoch = data.batches(loader, state.epochs_done, state.steps_done * size)
+            for window, last in data.windows(epoch, size):
+                any_step = True
+                examples += sum(map(losses.rows, window))
+                norm, rate = self._step(window)
+                done = state.steps_done * size + len(window)
+                state.epoch = state.epochs_done + done / (batches or state.max_steps * size)
+                state.steps_done += 1
+                self._event("on_step_end")
+                # The end of an epoch belongs to its last step, so that one checkpoint holds the outcome of both.
+                if last or self.control.should_epoch_stop:
+                    state.epochs_done, state.steps_done = state.epochs_done + 1, 0
+                    state.epoch = float(state.epochs_done) if last else state.epoch
+                    self._event("on_epoch_end")
+                self._log_evaluate_save(norm, rate, ignore_keys)
+                if self.control.should_epoch_stop or self.control.should_training_stop:
+                    break
+            if not any_step:
+                raise InputError(
+                    f"The training data gave no batch in epoch {state.epochs_done + 1}.",
+                    "Check that it can be iterated anew for each epoch, or lower max_steps.",
+                )
+        if args.load_best_model_at_end:
+            checkpoints.load_best(self.model, state)
+        metrics = speed("train", begin, examples, state.global_step - first_step)
+        metrics["train_loss"] = state.loss_sum / max(1, state.global_step)
+        if args.include_num_input_tokens_seen != "no":
+            metrics["train_tokens_per_second"] = round(state.num_input_tokens_seen / metrics["train_runtime"], 3)
+        self.log(dict(metrics))
+        self._event("on_train_end")
+        self.create_model_card()
+        return TrainOutput(state.global_step, metrics["train_loss"], {**metrics, "epoch": state.epoch})
+
+    def _step(self, window: list[Batch]) -> tuple[float | None, float]:
+        """One update from the batches of a window: the norm of its gradient, and the learning rate that it used."""
+        args, state, optimizer = self.args, self.state, self.optimizer
+        assert optimizer is not None
+        control = self.control
+        control.should_log = control.should_evaluate = control.should_save = False
+        self._event("on_step_begin")
+        items = [self.objective.items(batch) for batch in window]
+        loss = 0.0
+        for number, (batch, count) in enumerate(zip(window, items, strict=True), start=1):
+            if count:
+                share = count / sum(items)
+                loss += float(self.training_step(self.model_wrapped, batch, count, share))
+            state.num_input_tokens_seen += data.tokens(batch, self._main_input, str(args.include_num_input_tokens_seen))
+            if number < len(window):
+                self._event("on_substep_end")
+        checkpoints.check_finite("loss", loss, state, args)
+        norm = None
+        if args.max_grad_norm:
+            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), args.max_grad_norm))
+            checkpoints.check_finite("norm of the gradient", norm, state, args)
+        self._event("on_pre_optimizer_step")
+        optimizer.step()
+        self._event("on_optimizer_step")
+        rate = float(optimizer.param_groups[0]["lr"])
+        if not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.lr_scheduler.step()
+        optimizer.zero_grad()
+        state.global_step += 1
+        state.loss_sum += loss
+        return norm, rate
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: float | None = None, share: float = 1.0
+    ) -> Tensor:
+        """Add the gradient of `share` times a batch's mean loss, and return that product."""
+        inputs = self._prepare_inputs(inputs)
+        with self._autocast():
+            loss = self._loss(model, inputs, num_items_in_batch, return_outputs=False)
+        loss = loss * share
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+        detached: Tensor = loss.detach()
+        return detached
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: float | None = None
+    ) -> Any:
+        """The mean loss of a batch, with `return_outputs` also the model's outputs. To be overridden."""
+        loss, outputs = self.objective(model, inputs, num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def _loss(self, model: nn.Module, inputs: Batch, items: float | None, return_outputs: bool) -> Any:
+        if losses.takes_items(self.compute_loss):
+            return self.compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=items)
+        return self.compute_loss(model, inputs, return_outputs=return_outputs)
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Make what the caller did not give. To be overridden."""
+        self.create_optimizer()
+        self.create_scheduler(num_training_steps, self.optimizer)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer unless there is one."""
+        args, model = self.args, self.model if model is None else model
+        if self.optimizer is None:
+            self.optimizer = preparation.optimizer_of(model, args, self.optimizer_cls_and_kwargs)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """Make the schedule of the learning rate unless there is one."""
+        args, optimizer = self.args, optimizer or self.optimizer
+        assert optimizer is not None
+        if self.lr_scheduler is None:
+            self.lr_scheduler = preparation.scheduler_of(optimizer, args, num_training_steps)
+        return self.lr_scheduler
+
+    def get_train_dataloader(self) -> Any:
+        """The batches of the training data: a Loader, or when overridden any iterable of batches."""
+        data.check_dataset(self.train_dataset, "train_dataset")
+        return data.training_loader(self.train_dataset, self._collate(), self.args, self._main_input)
+
+    def _collate(self) -> data.Collate:
+        return data.Columns.around(self.data_collator, self.model, self.args, self.label_names)
+
+    def _log_evaluate_save(self, norm: float | None, rate: float, ignore_keys: list[str] | None) -> None:
+        state = self.state
+        if self.control.should_log:
+            mean = (state.loss_sum - state.loss_sum_at_log) / max(1, state.global_step - state.step_at_log)
+            logs = {"loss": mean, "grad_norm": norm, "learning_rate": rate}
+            state.loss_sum_at_log, state.step_at_log = state.loss_sum, state.global_step
+            self.log({name: value for name, value in logs.items() if value is not None})
+        if self.control.should_evaluate:
+            self._evaluate(ignore_keys)
+        if self.control.should_save:
+            self._save_checkpoint()
+            self._event("on_save")
+
+    def _evaluate(self, ignore_keys: list[str] | None) -> None:
+        args = self.args
+        metrics = self.evaluate(ignore_keys=ignore_keys)
+        if args.metric_for_best_model is None:
+            return
+        value = metric_value(metrics, args)
+        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.lr_scheduler.step(value)
+        best = self.state.note(value, args)
+        if args.save_strategy == "best":
+            self.control.should_save = best
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self) -> None:
+        args, state = self.args, self.state
+        folder = Path(str(args.output_dir))
+        state.best_model_checkpoint = checkpoints.best(folder, state)
+        state.stateful_callbacks = self.callbacks.states()
+        whole = not args.save_only_model
+        checkpoints.save(
+            folder,
+            self.model,
+            state,
+            args,
+            optimizer=self.optimizer if whole else None,
+            scheduler=self.lr_scheduler if whole else None,
+            processing_class=self._saved_tokenizer(),
+        )
+        checkpoints.rotate(folder, args.save_total_limit, state)
+
+    def _resume(self, checkpoint: Path, max_steps: int) -> None:
+        assert self.optimizer is not None
+        self.state = checkpoints.load_state(checkpoint)
+        self.state.max_steps = max_steps
+        checkpoints.load_model(self.model, checkpoint)
+        checkpoints.load_progress(checkpoint, self.optimizer, self.lr_scheduler)
+        if self.args.restore_callback_states_from_checkpoint:
+            self.callbacks.restore(self.state.stateful_callbacks)
+
+    def save_model(self, output_dir: str | PathLike[str] | None = None) -> None:
+        """Write weights, configuration, tokenizer and training arguments."""
+        folder = Path(str(self.args.output_dir) if output_dir is None else output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.save_model(self.model, folder, self.args, self._saved_tokenizer())
+
+    def save_state(self) -> None:
+        """Write trainer_state.json into the output folder."""
+        self.state.save_to_json(reporting.folder_of(self.args) / checkpoints.STATE)
+
+    def _saved_tokenizer(self) -> Any:
+        found = self.processing_class or getattr(self.data_collator, "tokenizer", None)
+        return found if hasattr(found, "save_pretrained") else None
+
+    # -- evaluation ----------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Loss and metrics on the evaluation data; of each dataset under its name if there are several by name."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, Mapping):
+            metrics: dict[str, float] = {}
+            for name, one in dataset.items():
+                metrics.update(self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}"))
+            return metrics
+        output = self._run(self.get_eval_dataloader(dataset), metric_key_prefix, ignore_keys)
+        self.log(output.metrics)
+        self._event("on_evaluate", metrics=output.metrics)
+        return output.metrics
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """Predictions, labels and metrics on a dataset, in its order."""
+        output = self._run(self.get_test_dataloader(test_dataset), metric_key_prefix, ignore_keys, keep=True)
+        self._event("on_predict", metrics=output.metrics)
+        return PredictionOutput(output.predictions, output.label_ids, output.metrics)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """The batches of a dataset to evaluate on: examples of like length together."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        dataset = self.eval_dataset[dataset] if isinstance(dataset, str) else dataset
+        data.check_dataset(dataset, "eval_dataset")
+        labels.detect_problem(self.model, dataset)
+        return data.evaluation_loader(dataset, self._collate(), self.args, self._main_input)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """The batches of a dataset to predict."""
+        return self.get_eval_dataloader(test_dataset)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: Batch, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[Tensor | None, Any, Any]:
+        """Loss, predictions and labels of a batch, each None where there is none. To be overridden."""
+        inputs = self._prepare_inputs(inputs)
+        found = [inputs[name] for name in self.label_names if inputs.get(name) is not None]
+        with torch.no_grad(), self._autocast():
+            if found:
+                loss, outputs = self._loss(model, inputs, self.objective.items(inputs), return_outputs=True)
+            else:
+                loss, outputs = None, model(**inputs)
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, split(outputs, bool(found), ignore_keys), found[0] if len(found) == 1 else tuple(found) or None
+
+    def _run(self, loader: Any, prefix: str, ignore_keys: list[str] | None, keep: bool = False) -> EvalLoopOutput:
+        args, model = self.args, self.model
+        keep = keep or (self.compute_metrics is not None and not args.batch_eval_metrics)
+        loss_only = args.prediction_loss_only or not (keep or self.compute_metrics)
+        was_training = model.training
+        model.to(args.device).eval()
+        self._eval_loader = loader
+        begin = time.perf_counter()
+        output = Evaluation(
+            loader,
+            predict=lambda inputs: self.prediction_step(model, inputs, loss_only, ignore_keys),
+            items=self.objective.items,
+            compute_metrics=self.compute_metrics,
+            preprocess=self.preprocess_logits_for_metrics,
+            include=args.include_for_metrics,
+            by_batch=args.batch_eval_metrics,
+            keep=keep and not loss_only,
+            main_input=self._main_input,
+            after_batch=lambda: self._event("on_prediction_step"),
+        ).run(prefix, loader.indices() if isinstance(loader, Loader) else None)
+        model.train(was_training)
+        steps = math.ceil(output.num_samples / args.eval_batch_size)
+        output.metrics.update(speed(prefix, begin, output.num_samples, steps))
+        return output
+
+    # -- the rest ------------------------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Add values to the history under the current step, and hand them to the callbacks."""
+        state = self.state
+        logs["epoch"] = state.epoch
+        if self.args.include_num_input_tokens_seen != "no":
+            logs["num_input_tokens_seen"] = state.num_input_tokens_seen
+        if start_time is not None:
+            logs["seconds"] = round(time.time() - start_time, 4)
+        state.log_history.append({**logs, "step": state.global_step})
+        self._event("on_log", logs=logs)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write README.md with data, settings and results into the output folder, unless it holds another one."""
+        header = {"language": language, "license": license, "tags": tags, "pipeline_tag": tasks}
+        header |= {"datasets": dataset_tags or dataset, "dataset_args": dataset_args}
+        reporting.write_card(
+            reporting.folder_of(self.args) / reporting.CARD,
+            name=model_name or str(self.args.run_name),
+            base_model=finetuned_from or getattr(self.model, "name_or_path", None) or "",
+            args=self.args,
+            datasets={"training": self.train_dataset, "evaluation": self.eval_dataset},
+            history=self.state.log_history,
+            extra={name: value for name, value in header.items() if value is not None},
+        )
+
+    def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        """Add a callback."""
+        self.callbacks.add(callback)
+
+    def pop_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> TrainerCallback | None:
+        """Take a callback out, and return it."""
+        return self.callbacks.pop(callback)
+
+    def remove_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
+        """Take a callback out."""
+        self.callbacks.pop(callback)
+
+    def is_world_process_zero(self) -> bool:
+        """Whether this is the process that writes."""
+        return True
+
+    is_local_process_zero = is_world_process_zero
+
+    def hyperparameter_search(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported."""
+        raise UnsupportedError(
+            "Searching hyperparameters is not supported.",
+            "Make a Trainer with model_init= for each setting in a loop, and compare evaluate().",
+        )
+
+    def push_to_hub(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported."""
+        raise UnsupportedError(
+            "The Trainer does not upload.",
+            "Call trainer.model.push_to_hub(repo_id) and tokenizer.push_to_hub(repo_id).",
+        )
+
+    def _event(self, event: str, **more: Any) -> None:
+        self.control = self.callbacks.call(
+            event,
+            self.args,
+            self.state,
+            self.control,
+            model=self.model,
+            processing_class=self.processing_class,
+            optimizer=self.optimizer,
+            lr_scheduler=self.lr_scheduler,
+            train_dataloader=self._train_loader,
+            eval_dataloader=self._eval_loader,
+            **more,
+        )
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.args.device.type, torch.bfloat16) if self.args.bf16 else nullcontext()
+
+    def _prepare_inputs(self, inputs: Batch) -> dict[str, Any]:
+        device = self.args.device
+        return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in inputs.items()}
