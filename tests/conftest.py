@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-
 # Nothing here is a test of speed: machines may be busy.
 settings.register_profile("formers", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("formers")
