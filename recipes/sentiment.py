@@ -3,8 +3,8 @@
     python recipes/sentiment.py --output DIR [--data DIR]
 
 `--data` is a folder with train.tsv and validation.tsv (columns sentence and label, tab-separated, one header line);
-without it the data come from `datasets.load_dataset("glue", "sst2")`. Takes about
-half an hour on a CPU core, half of that with `--bf16` where the processor has it.
+without it the data come from `datasets.load_dataset("glue", "sst2")`. Takes about half an hour on a CPU core, half of
+that with `--bf16` where the processor has it.
 """
 
 from __future__ import annotations
