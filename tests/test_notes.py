@@ -95,3 +95,32 @@ def test_a_dataset_tokenized_in_batches(minilm: Path):
     assert set(tokenized.column_names) == {*rows, "input_ids", "token_type_ids", "attention_mask"}
     expected = tokenizer(rows["sentence1"], rows["sentence2"], padding=True, truncation=True)["input_ids"]
     assert [row + [0] * (len(expected[0]) - len(row)) for row in tokenized["input_ids"]] == expected
+
+
+def test_fine_tuning(minilm: Path, tmp_path: Path):
+    from datasets import Dataset
+
+    from formers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    model = AutoModelForSequenceClassification.from_pretrained(minilm, num_labels=2)
+    rows = {"sentence1": ["A cat sleeps.", "It rains."] * 4, "sentence2": ["It naps.", "It is dry."] * 4}
+    raw = Dataset.from_dict({**rows, "label": [1, 0] * 4, "idx": list(range(8))})
+    tokenized = raw.map(lambda row: tokenizer(row["sentence1"], row["sentence2"], truncation=True), batched=True)
+    trainer = Trainer(
+        model,
+        TrainingArguments(str(tmp_path / "test-trainer")),
+        train_dataset=tokenized,
+        eval_dataset=tokenized,
+        data_collator=DataCollatorWithPadding(tokenizer=tokenizer),
+        tokenizer=tokenizer,
+    )
+    before = trainer.evaluate()["eval_loss"]
+    assert trainer.train().global_step == 3
+    assert trainer.evaluate()["eval_loss"] < before
