@@ -403,7 +403,8 @@ class Trainer:
 
     def _run(self, loader: Any, prefix: str, ignore_keys: list[str] | None, keep: bool = False) -> EvalLoopOutput:
         args, model = self.args, self.model
-        keep = keep or (self.compute_metrics is not None and not args.batch_eval_metrics)
+        by_batch = args.batch_eval_metrics or bool(getattr(self.compute_metrics, "by_batch", False))
+        keep = keep or (self.compute_metrics is not None and not by_batch)
         loss_only = args.prediction_loss_only or not (keep or self.compute_metrics)
         was_training = model.training
         model.to(args.device).eval()
@@ -416,7 +417,7 @@ class Trainer:
             compute_metrics=self.compute_metrics,
             preprocess=self.preprocess_logits_for_metrics,
             include=args.include_for_metrics,
-            by_batch=args.batch_eval_metrics,
+            by_batch=by_batch,
             keep=keep and not loss_only,
             main_input=self._main_input,
             after_batch=lambda: self._event("on_prediction_step"),

@@ -92,6 +92,26 @@ def test_metrics_batch_by_batch_keep_nothing(tmp_path: Path) -> None:
     assert calls == [(2, False), (2, False), (1, True)]
 
 
+def test_metrics_say_themselves_that_they_are_streamed(tmp_path: Path) -> None:
+    class Accuracy:
+        by_batch = True
+        right = count = 0
+
+        def __call__(self, prediction: EvalPrediction, compute_result: bool) -> dict[str, float]:
+            assert len(prediction.predictions) <= 2
+            self.right += int((prediction.predictions.argmax(-1) == prediction.label_ids).sum())
+            self.count += len(prediction.label_ids)
+            return {"accuracy": self.right / self.count} if compute_result else {}
+
+    whole = trainer(
+        tmp_path, compute_metrics=lambda p: {"accuracy": (p.predictions.argmax(-1) == p.label_ids).mean()}
+    ).predict(rows(5))
+    metrics = Accuracy()
+    made = trainer(tmp_path, eval_dataset=rows(5), compute_metrics=metrics, per_device_eval_batch_size=2)
+    assert made.evaluate()["eval_accuracy"] == whole.metrics["test_accuracy"]
+    assert metrics.count == 5
+
+
 def test_without_metrics_predictions_are_not_even_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import formers.training.trainer as module
 
