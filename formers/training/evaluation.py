@@ -74,8 +74,8 @@ class Evaluation:
     predict: a batch to its loss, predictions and labels, each None where there is none.
     items: the number of items that a batch's loss averages over.
     include: "inputs" and "loss" to hand these to `compute_metrics` too.
-    by_batch: call `compute_metrics(prediction, compute_result=…)` batch by batch, with True at the last. The Trainer does
-    so with batch_eval_metrics=True, and for a `compute_metrics` that has an attribute `by_batch` that is true.
+    by_batch: call `compute_metrics(prediction, compute_result=…)` batch by batch, with True at the last. The Trainer
+    does so with batch_eval_metrics=True, and for a `compute_metrics` that has an attribute `by_batch` that is true.
     keep: return predictions and labels. Without it, and by batch, memory does not grow with the dataset.
     """
 
