@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from formers.errors import InputError
 from formers.layers.layout import Queries, Run
-from formers.layers.linear import JointWeight
+from formers.layers.linear import JointWeight, Linear
 from formers.layers.positions import rotate
 
 if TYPE_CHECKING:
@@ -122,17 +122,21 @@ class SelfAttention(nn.Module):
         self.window = spec.windows[index] if spec.windows else None
         self.rope_theta = spec.rope_thetas[index] if spec.rope_thetas else None
         inner = spec.heads * spec.head_dim
-        self.q_proj = nn.Linear(spec.width, inner, bias=spec.attention_bias)
-        self.k_proj = nn.Linear(spec.width, inner, bias=spec.attention_bias)
-        self.v_proj = nn.Linear(spec.width, inner, bias=spec.attention_bias)
-        self.o_proj = nn.Linear(inner, spec.width, bias=spec.attention_bias)
+        self.q_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.k_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.v_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
         self.joint: JointWeight | None = None
 
     def pack(self) -> None:
         """Join the three input projections into one product for inference."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        if all(type(part) is nn.Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
+        if all(type(part) is Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
             self.joint = JointWeight(parts)
+
+    def joined(self) -> Sequence[nn.Module]:
+        """The projections that `pack` has joined."""
+        return () if self.joint is None else (self.q_proj, self.k_proj, self.v_proj)
 
     def project(self, x: Tensor, queries: Queries | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (T or B, heads, D), keys and values (T, heads, D) of x (T, W)."""
@@ -142,6 +146,9 @@ class SelfAttention(nn.Module):
             k, v = self.k_proj(x), self.v_proj(x)
         elif queries is None:
             q, k, v = self.joint(x, 0).chunk(3, dim=-1)
+        elif self.joint.halved(x):
+            q, k, v = self.joint(x, 0).chunk(3, dim=-1)
+            q = q[queries.places]
         else:
             q = self.q_proj(x[queries.places])
             k, v = self.joint(x, 1).chunk(2, dim=-1)

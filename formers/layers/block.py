@@ -11,6 +11,7 @@ from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
 from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
+from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -23,9 +24,9 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation = activation(spec.activation)
         self.dropout = spec.ff_dropout
-        self.gate_proj = nn.Linear(spec.width, spec.ff_width, bias=spec.ff_bias) if spec.gated else None
-        self.up_proj = nn.Linear(spec.width, spec.ff_width, bias=spec.ff_bias)
-        self.down_proj = nn.Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
+        self.gate_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias) if spec.gated else None
+        self.up_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias)
+        self.down_proj = Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, W) to (T, W)."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from formers.layers.attention import LayerBias, RunBias, SelfAttention
 from formers.layers.embeddings import table
 from formers.layers.layout import Run
+from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -46,8 +47,8 @@ class DisentangledBias(nn.Module):
         self.norm = nn.LayerNorm(spec.width, spec.norm_eps) if settings.normed else None
         owned = () if settings.shared else settings.terms
         keys, queries = (spec.layers if term in owned else 0 for term in ("c2p", "p2c"))
-        self.pos_key_proj = nn.ModuleList(nn.Linear(spec.width, spec.width) for _ in range(keys))
-        self.pos_query_proj = nn.ModuleList(nn.Linear(spec.width, spec.width) for _ in range(queries))
+        self.pos_key_proj = nn.ModuleList(Linear(spec.width, spec.width) for _ in range(keys))
+        self.pos_query_proj = nn.ModuleList(Linear(spec.width, spec.width) for _ in range(queries))
 
     def forward(self, runs: Sequence[Run]) -> LayerBias:
         """Take from the table the rows that the longest run needs."""

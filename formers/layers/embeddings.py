@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from formers.errors import InputError
+from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -37,7 +38,7 @@ class Embeddings(nn.Module):
         self.positions = table(spec.positions, width, padding_idx=padding) if spec.positions else None
         self.token_types = table(spec.token_types, width) if spec.token_types else None
         self.norm = nn.LayerNorm(width, spec.norm_eps, bias=spec.norm_bias) if spec.embedding_norm else None
-        self.projection = None if spec.embedding_width is None else nn.Linear(width, spec.width)
+        self.projection = None if spec.embedding_width is None else Linear(width, spec.width)
 
     def forward(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """Ids (T,) or embeddings (T, E), positions (T,) and token types (T,) to hidden states (T, W)."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from formers.layers.attention import AttentionContext, sdpa
-from formers.layers.linear import hooked
+from formers.layers.linear import Linear, hooked
 
 if TYPE_CHECKING:
     from formers.layers.block import Block
@@ -27,13 +27,15 @@ def fused_block(block: Block, x: Tensor, context: AttentionContext) -> Tensor | 
     attention, mlp = block.self_attn, block.mlp
     if x.shape[0] > MOST_TOKENS or attention.joint is None or attention.joint.bias is None:
         return None
+    if attention.joint.halved(x):
+        return None
     if torch.is_grad_enabled() or x.dtype != torch.float32 or not _is_plain(block, context):
         return None
     parts = (attention.q_proj, attention.k_proj, attention.v_proj)
     first, second = block.attn_norm, block.mlp_norm
     assert first is not None
     products = (attention.o_proj, mlp.up_proj, mlp.down_proj)
-    if not attention.joint.holds(parts) or any(type(layer) is not nn.Linear for layer in products):
+    if not attention.joint.holds(parts) or any(type(layer) is not Linear for layer in products):
         return None
     if any(layer.bias is None for layer in (first, second, *products)):
         return None

@@ -13,6 +13,7 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.hub.files import Source
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
+from formers.layers.linear import Linear
 from formers.models import embeddings, keys, loading, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
@@ -267,7 +268,11 @@ class PreTrainedModel(nn.Module):
     def for_inference(self: _Self) -> _Self:
         """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
         self.eval()
+        joined: set[nn.Module] = set()
         for module in self.modules():
             if isinstance(module, SelfAttention):
+                module.pack()
+                joined.update(module.joined())
+            elif isinstance(module, Linear) and module not in joined:
                 module.pack()
         return self

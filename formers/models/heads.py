@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.activations import activation
+from formers.layers.linear import Linear
 from formers.models.spec import ModelSpec, Pooling, Transform
 
 # The label of tokens that a loss leaves out.
@@ -22,7 +23,7 @@ class TransformLayer(nn.Module):
         super().__init__()
         self.dropout = transform.dropout
         out = transform.width or width
-        self.dense = nn.Linear(width, out, bias=transform.bias)
+        self.dense = Linear(width, out, bias=transform.bias)
         self.activation = activation(transform.activation or "linear")
         self.norm = nn.LayerNorm(out, spec.norm_eps, bias=spec.norm_bias) if transform.norm else None
 
@@ -44,7 +45,7 @@ class OutputHead(nn.Module):
         self.dropout = dropout
         self.transform = None if transform is None else TransformLayer(spec.width, transform, spec)
         width = spec.width if transform is None else transform.width or spec.width
-        self.output = nn.Linear(width, outputs, bias=bias)
+        self.output = Linear(width, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, W) to (…, outputs)."""

@@ -1,4 +1,4 @@
-"""Several layers as one product: the same numbers, never stale."""
+"""Several layers as one product, and weights in 16 bits: the same numbers, never stale."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from formers.layers.linear import JointWeight
+from formers.layers.linear import JointWeight, Linear
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +81,83 @@ def test_copies_stand_alone() -> None:
     part = nn.ModuleList(layers())
     joint = JointWeight(list(part))  # type: ignore[arg-type]
     assert not joint.holds(list(copy.deepcopy(part)))  # type: ignore[arg-type]
+
+
+def packed(bias: bool = True, exact: bool = True) -> Linear:
+    layer = Linear(40, 24, bias=bias).eval()
+    if exact:
+        layer.weight.data = layer.weight.data.half().float()
+    layer.pack()
+    return layer
+
+
+def expected_of(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.linear(x, layer.weight, layer.bias)
+
+
+@pytest.mark.skipif(torch.backends.quantized.engine not in ("x86", "fbgemm", "onednn"), reason="no 16-bit product")
+class TestHalfWeight:
+    @pytest.mark.parametrize("bias", [True, False])
+    @pytest.mark.parametrize("rows", [1, 7, 64, 65])
+    def test_same_numbers(self, rows: int, bias: bool) -> None:
+        layer, x = packed(bias), torch.randn(rows, 40)
+        assert layer.half_weight is not None
+        with torch.no_grad():
+            assert layer.half_weight.serves(x, list(layer.parameters())) == (rows <= 64)
+            torch.testing.assert_close(layer(x), expected_of(layer, x), rtol=1e-5, atol=1e-6)
+
+    def test_only_where_nothing_is_lost(self) -> None:
+        assert packed(exact=False).half_weight is None
+        layer = Linear(8, 4).eval()
+        layer.weight.data.fill_(1e6)
+        layer.pack()
+        assert layer.half_weight is None
+        layer = Linear(8, 4).double()
+        layer.pack()
+        assert layer.half_weight is None
+
+    def test_gradients_and_other_inputs_take_the_common_way(self) -> None:
+        layer = packed()
+        assert layer.half_weight is not None
+        parameters = list(layer.parameters())
+        assert not layer.half_weight.serves(torch.randn(3, 40), parameters)
+        layer(torch.randn(3, 40)).sum().backward()
+        assert layer.weight.grad is not None
+        with torch.no_grad():
+            assert layer(torch.randn(2, 3, 40)).shape == (2, 3, 24)
+
+    def test_changed_parameters_are_not_stale(self) -> None:
+        x = torch.randn(3, 40)
+        layer = packed()
+        with torch.no_grad():
+            layer.bias.add_(1.0)
+            torch.testing.assert_close(layer(x), expected_of(layer, x))
+            layer = packed()
+            layer.load_state_dict(nn.Linear(40, 24).state_dict())
+            torch.testing.assert_close(layer(x), expected_of(layer, x))
+            layer = packed()
+            layer.weight = nn.Parameter(torch.randn(24, 40))
+            torch.testing.assert_close(layer(x), expected_of(layer, x))
+            layer = packed().double()
+            assert layer(x.double()).dtype == torch.float64
+
+    def test_joint_layers(self) -> None:
+        parts, x = [packed(), packed(), packed()], torch.randn(5, 40)
+        expected = torch.cat([expected_of(part, x) for part in parts], dim=1)
+        joint = JointWeight(parts)
+        with torch.no_grad():
+            assert joint.halved(x)
+            torch.testing.assert_close(joint(x, 0), expected, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(joint(x, 1), expected[:, 24:], rtol=1e-5, atol=1e-6)
+            parts[2].weight.mul_(2.0)
+            assert not joint.halved(x)
+            assert joint.holds(parts)
+            torch.testing.assert_close(joint(x, 2), expected_of(parts[2], x), rtol=1e-5, atol=1e-6)
+
+    def test_copies(self) -> None:
+        layer, x = packed(), torch.randn(3, 40)
+        other = copy.deepcopy(layer)
+        with torch.no_grad():
+            other.weight.zero_()
+            torch.testing.assert_close(other(x), other.bias.expand(3, 24))
+            torch.testing.assert_close(layer(x), expected_of(layer, x), rtol=1e-5, atol=1e-6)

@@ -14,6 +14,7 @@ from formers.layers.block import Block
 from formers.layers.convolution import ConvolutionBlock
 from formers.layers.disentangled import Disentangled, DisentangledBias
 from formers.layers.embeddings import Embeddings
+from formers.layers.linear import Linear
 from formers.models.families.bert import CLASSIFIER, EMBEDDINGS, LAYERS, MASKED_LM
 from formers.models.heads import classification_loss
 from formers.models.keys import Rename, Rule
@@ -71,7 +72,7 @@ class DebertaV2Embeddings(Embeddings):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         width = self.tokens.embedding_dim
-        self.projection = None if width == spec.width else nn.Linear(width, spec.width, bias=False)
+        self.projection = None if width == spec.width else Linear(width, spec.width, bias=False)
         self.norm = nn.LayerNorm(spec.width, spec.norm_eps)
 
     def forward(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
