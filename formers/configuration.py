@@ -213,11 +213,12 @@ class PreTrainedConfig:
         token: str | bool | None = None,
         revision: str | None = None,
         subfolder: str = "",
+        gguf_file: str | None = None,
         **overrides: Any,
     ) -> _Self:
         """Read `config.json` of a folder, an installed model package or a hub model; other keywords override values."""
-        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download)
-        values = resolve(pretrained_model_name_or_path, source).read_json(CONFIG_NAME)
+        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download, gguf_file)
+        values = resolve(pretrained_model_name_or_path, source).read_config()
         return cls.from_dict({**values, "_name_or_path": str(pretrained_model_name_or_path)}, **overrides)
 
 

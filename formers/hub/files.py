@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,9 @@ from typing import Any, Protocol
 from formers.errors import ConfigError, InputError, ModelNotFoundError
 from formers.hub.packages import ALIASES, find_package
 from formers.hub.paths import is_inside
+
+CONFIG_FILE = "config.json"
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Source:
     local_files_only: never use the network.
     subfolder: folder inside the model that holds the files.
     force_download: fetch from the hub again what is cached already.
+    gguf_file: the GGUF file of the model that everything is read from.
     """
 
     revision: str | None = None
@@ -31,6 +36,7 @@ class Source:
     local_files_only: bool = False
     subfolder: str = ""
     force_download: bool = False
+    gguf_file: str | None = None
 
 
 class Home(Protocol):
@@ -50,10 +56,14 @@ class Home(Protocol):
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of one model, found by name when they are asked for. `name` is what the user asked for."""
+    """The files of one model, found by name when they are asked for. `name` is what the user asked for.
+
+    gguf_file: the GGUF file that holds the model, if the user named one.
+    """
 
     name: str
     home: Home
+    gguf_file: str | None = None
 
     def find(self, filename: str) -> Path | None:
         """The path of `filename`, or None if this model has no such file."""
@@ -70,6 +80,31 @@ class ModelFiles:
         if path is None:
             raise ModelNotFoundError(f"{self.home.place} has no file {filename!r}.", self.home.remedy)
         return path
+
+    @property
+    def gguf(self) -> Path | None:
+        """The GGUF file that holds the model: the one asked for, else the only one of a folder without config.json."""
+        if self.gguf_file is not None:
+            return self.require(self.gguf_file)
+        if not isinstance(self.home, Folder) or self.find(CONFIG_FILE):
+            return None
+        found = [path for path in sorted(self.home.folder.glob("*.gguf")) if not _LATER_PART.search(path.name)]
+        if len(found) > 1:
+            raise InputError(
+                f"{self.home.place} holds {len(found)} GGUF files: {', '.join(path.name for path in found)}.",
+                "Choose one with `gguf_file`.",
+            )
+        return found[0] if found else None
+
+    def read_config(self) -> dict[str, Any]:
+        """What `config.json` holds, or what the GGUF file says instead."""
+        path = self.gguf
+        if path is None:
+            return self.read_json(CONFIG_FILE)
+        from formers.hub.gguf import open_parts
+        from formers.hub.gguf_config import config_values
+
+        return config_values(open_parts(path))
 
     def read_json(self, filename: str) -> dict[str, Any]:
         """The object in the JSON file `filename`; ConfigError if it holds anything else."""
@@ -95,17 +130,20 @@ def resolve(name_or_path: str | os.PathLike[str], source: Source = Source()) -> 
     if source.subfolder and not is_inside(source.subfolder):
         raise InputError(f"subfolder={source.subfolder!r} leaves the model's folder.", "Pass a path inside it.")
     path = Path(os.path.expanduser(name))
+    chosen = source.gguf_file
     if path.is_dir():
-        return ModelFiles(name, Folder(path, source.subfolder))
+        return ModelFiles(name, Folder(path, source.subfolder), chosen)
     if path.is_file():
+        if path.suffix == ".gguf" and chosen is None:
+            return ModelFiles(name, Folder(path.parent, source.subfolder), path.name)
         raise ModelNotFoundError(f"{name!r} is a file.", "Pass the folder that holds the model.")
     if source.revision in (None, "main") and not source.force_download:
         package = find_package(name)
         if package is not None:
-            return ModelFiles(name, Folder(package, source.subfolder))
+            return ModelFiles(name, Folder(package, source.subfolder), chosen)
     from formers.hub.remote import HubRepo
 
-    return ModelFiles(name, HubRepo(ALIASES.get(name, name), source))
+    return ModelFiles(name, HubRepo(ALIASES.get(name, name), source), chosen)
 
 
 def _as_name(value: Any) -> str:

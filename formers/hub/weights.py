@@ -108,6 +108,22 @@ class Checkpoint:
         return self._shard_of[key].get_tensor(key)
 
 
+def open_weights(files: ModelFiles, *, variant: str | None = None, use_safetensors: bool | None = None) -> Weights:
+    """The weights of a model: of the GGUF file that it is read from, else as `Checkpoint.open` finds them."""
+    path = files.gguf
+    if path is None:
+        return Checkpoint.open(files, variant=variant, use_safetensors=use_safetensors)
+    if variant is not None or use_safetensors is not None:
+        raise InputError(
+            f"{files.name!r} is read from {path.name}, which has neither variants nor another format.",
+            "Leave out `variant` and `use_safetensors`.",
+        )
+    from formers.hub.gguf import open_parts
+    from formers.hub.gguf_weights import GGUFWeights
+
+    return GGUFWeights(open_parts(path))
+
+
 def save_weights(
     tensors: Mapping[str, torch.Tensor],
     folder: str | os.PathLike[str],
@@ -146,6 +162,22 @@ def save_weights(
         if old not in written and (SAFETENSORS.owns(old.name, variant) or TORCH_BIN.owns(old.name, variant)):
             old.unlink()
     return written
+
+
+def read_file(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The tensors of one file, mapped: safetensors, or what `torch.save` wrote."""
+    shard = _open_shard(Path(path))
+    return {key: shard.get_tensor(key) for key in shard.keys()}  # noqa: SIM118
+
+
+def save_file(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> Path:
+    """Write tensors into one file, as its ending says; it appears whole or not at all."""
+    path = Path(path)
+    form = SAFETENSORS if path.suffix == ".safetensors" else TORCH_BIN
+    _check(tensors, form)
+    with staged(path) as draft:
+        _write(draft, tensors, form)
+    return path
 
 
 def _open_shard(path: Path) -> _Shard:
