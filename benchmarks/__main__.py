@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalog import BENCHMARKS, ONNX
+from benchmarks.catalog import BENCHMARKS, FIRST_LOSSES, ONNX, TRAINING
 from benchmarks.table import Line, compare, render
 from benchmarks.timing import Contender, ContenderError, Record, alternate, measure
 
 REPEATS = 5
-QUICK = ("--sentences", "64", "--lines", "2000")
+QUICK = ("--sentences", "64", "--lines", "2000", "--quick")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     samples: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="formers-bench-") as name:
         folder = Path(name)
-        preparing = [*(QUICK if given.quick else ()), *(("--data", str(given.data.resolve())) if given.data else ())]
+        preparing = [*(QUICK if given.quick else ())]
+        for option, place in (("--data", given.data), ("--mrpc", given.mrpc)):
+            preparing += (option, str(place.resolve())) if place else ()
+        if any(benchmark.name in (TRAINING, FIRST_LOSSES) for benchmark in chosen):
+            preparing.append("--training")
         if any(ONNX in benchmark.contenders for benchmark in chosen):
             preparing.append("--onnx")
         try:
@@ -43,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         for benchmark in chosen:
             told = partial(_tell, benchmark.name)
-            records = alternate(benchmark.contenders, folder, repeats, 0 if given.quick else benchmark.warmups, told)
+            turns, warmups = (1, 0) if given.quick else (given.repeats or benchmark.turns or REPEATS, benchmark.warmups)
+            records = alternate(benchmark.contenders, folder, turns, warmups, told)
             lines += [compare(benchmark.name, comparison, records) for comparison in benchmark.comparisons]
             samples[benchmark.name] = {name: _measured(record) for name, record in records.items()}
     about["taken"] = f"{repeats} repeats, load {load:.1f} at the start"
@@ -61,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder with SST-2's train.tsv and validation.tsv (else: the hub)")
+    parser.add_argument("--mrpc", type=Path, help="folder with msr_paraphrase_train.txt and …_test.txt (else: the hub)")
     parser.add_argument("--repeats", type=int, help=f"turns of every contender (default: {REPEATS})")
     parser.add_argument("--only", action="append", choices=[each.name for each in BENCHMARKS], help="may be repeated")
     parser.add_argument("--json", type=Path, help="write machine, lines and all samples to this file")
@@ -73,6 +79,7 @@ def _measured(record: Record) -> dict[str, Any]:
     return {
         "seconds": [sample.seconds for sample in record.samples],
         "rss": [sample.rss for sample in record.samples],
+        "figures": [dict(sample.figures) for sample in record.samples],
         "error": record.error,
     }
 

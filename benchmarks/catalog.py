@@ -11,18 +11,24 @@ from benchmarks.timing import Contender
 
 TRANSFORMERS = "transformers"
 ONNX = "onnxruntime"
+TRAINING = "training"
+FIRST_LOSSES = "training-losses"
 BATCH_SIZES = (8, 16, 32)
 TEXT = "Using a transformer network is simple, and this sentence is about as long as most."
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Contenders that take turns, and the lines of the table made from them. `warmups`: turns that do not count."""
+    """Contenders that take turns, and the lines of the table made from them.
+
+    `warmups`: turns that do not count. `turns`: how many count, where the benchmark says so itself.
+    """
 
     name: str
     contenders: Mapping[str, Contender]
     comparisons: tuple[Comparison, ...]
     warmups: int = 0
+    turns: int | None = None
 
 
 def _imports(statement: str, check: str = "") -> Contender:
@@ -157,5 +163,23 @@ BENCHMARKS = (
         "tokenize-one",
         {**_pipelines("tokenize_one"), FLOOR: _worker("engine_one")},
         (Comparison("one text a call, p50", (TRANSFORMERS,), Bar("speed", 1.5)),),
+    ),
+    Benchmark(
+        TRAINING,
+        {library: _worker("fine_tune", library, "{turn}") for library in (OURS, TRANSFORMERS)},
+        (
+            Comparison("MRPC, 3 epochs: samples a second", (TRANSFORMERS,), Bar("speed", 1.6)),
+            Comparison("its peak memory", (TRANSFORMERS,), Bar("time", 0.8), "rss"),
+            Comparison("evaluation: samples a second", (TRANSFORMERS,), Bar("speed", 2), "evaluation"),
+            Comparison("test accuracy, mean of the seeds", (TRANSFORMERS,), Bar("points", -0.5), "accuracy"),
+            Comparison("test F1, mean of the seeds", (TRANSFORMERS,), Bar("points", -0.5), "f1"),
+        ),
+        turns=3,
+    ),
+    Benchmark(
+        FIRST_LOSSES,
+        {library: _worker("first_losses", library) for library in (OURS, TRANSFORMERS)},
+        (Comparison("first 20 losses agree; seconds", (TRANSFORMERS,), Bar("time", 1)),),
+        turns=1,
     ),
 )

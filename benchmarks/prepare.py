@@ -1,7 +1,8 @@
 """What all contenders share, written before anything is measured: `python -m benchmarks.prepare FOLDER …`.
 
 FOLDER/model is all-MiniLM-L6-v2 with a random head of two classes, written by formers; FOLDER/validation.json and
-FOLDER/train.json are the sentences; FOLDER/classifier.onnx is the same model for ONNX Runtime.
+FOLDER/train.json are the sentences; FOLDER/classifier.onnx is the same model for ONNX Runtime; FOLDER/mrpc.json is
+what is trained on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import shutil
 import warnings
 from pathlib import Path
 from typing import Any
+
+from benchmarks import training
 
 NAMES = {0: "NEGATIVE", 1: "POSITIVE"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -83,11 +86,16 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, help="of the validation split; all if left out")
     parser.add_argument("--lines", type=int, help="of the training split; all if left out")
     parser.add_argument("--onnx", action="store_true", help="export the model, too")
+    parser.add_argument("--training", action="store_true", help="write MRPC, too")
+    parser.add_argument("--mrpc", type=Path)
+    parser.add_argument("--quick", action="store_true", help="little to train on")
     given = parser.parse_args()
     model = given.folder / "model"
     classifier(model)
     for split, count in (("validation", given.sentences), ("train", given.lines)):
         (given.folder / f"{split}.json").write_text(json.dumps(sentences(split, given.data)[:count]))
+    if given.training:
+        training.prepare(given.folder, given.mrpc, given.quick)
     if given.onnx:
         try:
             export(model, given.folder / "classifier.onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import Any, Literal
 
 from benchmarks.timing import Record
@@ -13,32 +13,38 @@ OURS = "formers"
 FLOOR = "floor"
 TOLERANCE = 1e-4  # between scores of one text
 
-Field = Literal["seconds", "rss"]
-
 
 @dataclass(frozen=True)
 class Bar:
-    """What to reach. "seconds": ours, at most; "time": ours / theirs, at most; "speed": theirs / ours, at least.
+    """What to reach. "seconds": ours, at most; "time": ours / theirs, at most; "speed": theirs / ours, at least;
+    "points": ours - theirs in percentage points, of means instead of medians, at least.
 
     Without a limit the comparison only informs; the arrow says which way is better.
     """
 
-    kind: Literal["seconds", "time", "speed"]
+    kind: Literal["seconds", "time", "speed", "points"]
     limit: float | None = None
 
     def value(self, ours: float, theirs: float) -> float:
         if self.kind == "seconds":
             return ours
+        if self.kind == "points":
+            return 100 * (ours - theirs)
         return ours / theirs if self.kind == "time" else theirs / ours
 
     def met(self, value: float) -> bool | None:
         if self.limit is None:
             return None
-        return value >= self.limit if self.kind == "speed" else value <= self.limit
+        return value >= self.limit if self.kind in ("speed", "points") else value <= self.limit
+
+    def middle(self, values: Sequence[float]) -> float:
+        return mean(values) if self.kind == "points" else median(values)
 
     def __str__(self) -> str:
         if self.limit is None:
-            return f"none, {'↑' if self.kind == 'speed' else '↓'}"
+            return f"none, {'↑' if self.kind in ('speed', 'points') else '↓'}"
+        if self.kind == "points":
+            return f"≥ {self.limit:+g} pt"
         return f"{'≥' if self.kind == 'speed' else '≤'} {self.limit:g} {'s' if self.kind == 'seconds' else '×'}"
 
 
@@ -49,7 +55,7 @@ class Comparison:
     what: str
     peers: tuple[str, ...]
     bar: Bar
-    field: Field = "seconds"
+    field: str = "seconds"
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Line:
     what: str
     bar: str
     met: bool | None
-    field: Field = "seconds"
+    field: str = "seconds"
     ours: float | None = None
     peer: str = ""
     theirs: float | None = None
@@ -85,9 +91,9 @@ def compare(benchmark: str, comparison: Comparison, records: Mapping[str, Record
     peers = {name: values for name in comparison.peers if (values := _values(records[name], field))}
     if comparison.peers and not peers:
         return without("; ".join(f"{name} skipped: {records[name].error}" for name in comparison.peers))
-    peer = min(peers, key=lambda name: median(peers[name]), default="")
+    peer = min(peers, key=lambda name: bar.middle(peers[name]), default="")
     theirs = peers.get(peer, ours)
-    value = bar.value(median(ours), median(theirs))
+    value = bar.value(bar.middle(ours), bar.middle(theirs))
     turns = [bar.value(*pair) for pair in zip(ours, theirs, strict=False)]
     floor = _values(records[FLOOR], field) if FLOOR in records and field == "seconds" else []
     note = disagreement(records, (peer,) if peer else ())
@@ -97,9 +103,9 @@ def compare(benchmark: str, comparison: Comparison, records: Mapping[str, Record
         str(bar),
         failed if note else bar.met(value),
         field,
-        ours=median(ours),
+        ours=bar.middle(ours),
         peer=peer,
-        theirs=median(theirs) if peer else None,
+        theirs=bar.middle(theirs) if peer else None,
         value=value,
         lowest=min(turns),
         highest=max(turns),
@@ -140,7 +146,8 @@ def render(lines: Sequence[Line]) -> str:
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    show = _memory if line.field == "rss" else _time
+    points = line.bar.endswith("pt")
+    show = _memory if line.field == "rss" else _share if points else _time
     alone = not line.peer
     return (
         line.benchmark,
@@ -148,7 +155,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         show(line.ours),
         line.peer,
         show(line.theirs),
-        "" if alone else _ratio(line.value),
+        "" if alone else f"{line.value:+.2f} pt" if points and line.value is not None else _ratio(line.value),
         "" if line.lowest is None else f"{_short(line, line.lowest)}–{_short(line, line.highest)}",
         line.bar,
         {True: "yes", False: "NO", None: ""}[line.met],
@@ -160,12 +167,16 @@ def _short(line: Line, value: float | None) -> str:
     return f"{value:.3g}" if line.peer else _time(value)
 
 
-def _values(record: Record, field: Field) -> list[float]:
-    return [getattr(sample, field) for sample in record.samples]
+def _values(record: Record, field: str) -> list[float]:
+    return [sample.value(field) for sample in record.samples]
 
 
 def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.3g} ×"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 def _memory(size: float | None) -> str:

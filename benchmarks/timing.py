@@ -22,8 +22,9 @@ Result = TypeVar("Result")
 class Contender:
     """A process to measure: arguments of Python, the data folder follows them. It prints one line of JSON.
 
-    `clock` is what counts: "reported", the `seconds` of that line; "answered", from the start to that line; "ended",
-    from the start to the end of the process. `offline` keeps the libraries from asking the hub about a local folder.
+    "{turn}" in the arguments becomes the number of the turn. `clock` is what counts: "reported", the `seconds` of that
+    line; "answered", from the start to that line; "ended", from the start to the end of the process. `offline` keeps
+    the libraries from asking the hub about a local folder.
     """
 
     arguments: tuple[str, ...]
@@ -33,11 +34,16 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: seconds, peak resident memory in bytes, and what the contender answered."""
+    """One measurement: seconds, peak resident memory in bytes, what the contender answered, and its other figures."""
 
     seconds: float
     rss: float
     answer: Any = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, name: str) -> float:
+        """The seconds, the memory ("rss") or another figure."""
+        return float({"seconds": self.seconds, "rss": self.rss, **self.figures}[name])
 
 
 @dataclass
@@ -52,12 +58,13 @@ class ContenderError(Exception):
     """A contender failed; the message is the last line that it wrote."""
 
 
-def measure(contender: Contender, folder: Path) -> Sample:
+def measure(contender: Contender, folder: Path, turn: int = 0) -> Sample:
     """Run one contender in a fresh process."""
+    arguments = [argument.replace("{turn}", str(turn)) for argument in contender.arguments]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, *contender.arguments, str(folder)],
+            [sys.executable, *arguments, str(folder)],
             cwd=ROOT,
             env=_environment(contender.offline),
             stdout=subprocess.PIPE,
@@ -84,7 +91,7 @@ def measure(contender: Contender, folder: Path) -> Sample:
     printed = json.loads(line)
     seconds = {"answered": answered - start, "ended": ended - start}.get(contender.clock) or printed["seconds"]
     unit = 1 if sys.platform == "darwin" else 1024  # what the system counts peak memory in
-    return Sample(seconds, usage.ru_maxrss * unit, printed.get("answer"))
+    return Sample(seconds, usage.ru_maxrss * unit, printed.get("answer"), printed.get("figures", {}))
 
 
 def alternate(
@@ -104,7 +111,7 @@ def alternate(
             if records[name].error is not None:
                 continue
             try:
-                sample = measure(contender, folder)
+                sample = measure(contender, folder, max(turn, 0))
             except ContenderError as error:
                 records[name] = Record(error=str(error))
                 told(f"{name}: {error}")

@@ -63,6 +63,28 @@ def test_memory_is_compared_without_a_floor() -> None:
     assert "2 MB" in render([line])
 
 
+def test_points_compare_means_of_a_figure() -> None:
+    def scores(*values: float) -> Record:
+        return Record([Sample(1, 0, None, {"f1": value}) for value in values])
+
+    records = {OURS: scores(0.80, 0.82, 0.90), "peer": scores(0.81, 0.83, 0.88)}
+    line = compare("b", Comparison("w", ("peer",), Bar("points", -0.5), "f1"), records)
+    assert line.value == pytest.approx(0.0, abs=1e-9)
+    assert line.met is True
+    assert "| 84.00%  | peer | 84.00% | +0.00 pt | " in render([line])
+    assert "≥ -0.5 pt" in render([line])
+    worse = compare(
+        "b", Comparison("w", ("peer",), Bar("points", -0.5), "f1"), {**records, OURS: scores(0.8, 0.8, 0.8)}
+    )
+    assert worse.met is False
+
+
+def test_turns_reach_the_arguments(tmp_path: Path) -> None:
+    code = 'import sys; print(\'{"seconds": 1, "figures": {"turn": %s}}\' % sys.argv[1])'
+    records = alternate({"a": Contender(("-c", code, "{turn}"))}, tmp_path, repeats=2)
+    assert [sample.value("turn") for sample in records["a"].samples] == [0, 1]
+
+
 def test_what_failed_misses_its_bar() -> None:
     broken = Record(error="it broke")
     for records in ({OURS: broken, "peer": record(1)}, {OURS: record(1), "peer": broken}):
