@@ -1,4 +1,4 @@
-"""The inputs of `formers run`: texts, lines, or the rows of a CSV or JSONL file, read one by one."""
+"""Rows of input, read one by one: texts, lines, or the rows of a CSV, TSV or JSONL file."""
 
 from __future__ import annotations
 
@@ -82,13 +82,16 @@ def from_texts(texts: Sequence[str], column: str) -> Rows:
 
 
 @contextmanager
-def from_file(name: str, format: str) -> Iterator[Rows]:
-    """The rows of a file, or of stdin where `name` is "-". Texts are UTF-8; blank lines are skipped."""
+def from_file(name: str, format: str, columns: Sequence[str] | None = None) -> Iterator[Rows]:
+    """The rows of a file, or of stdin where `name` is "-". Texts are UTF-8; blank lines are skipped.
+
+    `columns` names the fields of a CSV or TSV file whose first line does not.
+    """
     if name == STDIO:
         yield _from_stdin(format)
         return
     with open(name, "rb") as file:
-        yield _rows(name, file.readline, format, total=os.fstat(file.fileno()).st_size or None)
+        yield _rows(name, file.readline, format, os.fstat(file.fileno()).st_size or None, columns)
 
 
 def _from_stdin(format: str) -> Rows:
@@ -101,10 +104,12 @@ def _from_stdin(format: str) -> Rows:
     return replace(_rows("stdin", stdin.readline, format, total=None), ready=stdin.ready)
 
 
-def _rows(name: str, readline: Callable[[], bytes], format: str, total: int | None) -> Rows:
-    lines = _Lines(name, readline)
-    columns = _READERS[format](lines)
-    rows = (Row(each, f"{name}, line {lines.number}", lines.position) for each in columns)
+def _rows(
+    name: str, readline: Callable[[], bytes], format: str, total: int | None, columns: Sequence[str] | None = None
+) -> Rows:
+    lines = _Lines(name, readline, columns)
+    read = _READERS[format](lines)
+    rows = (Row(each, f"{name}, line {lines.number}", lines.position) for each in read)
     first = next(rows, None)
     if first is None:
         return Rows((), iter(()), total)
@@ -141,10 +146,14 @@ class _Stdin:
 
 
 class _Lines:
-    """The decoded lines of an input, with the number and the end, in bytes, of the last one that was read."""
+    """The decoded lines of an input, with the number and the end, in bytes, of the last one that was read.
 
-    def __init__(self, name: str, readline: Callable[[], bytes]) -> None:
+    `columns` are the names of fields where the first line holds none.
+    """
+
+    def __init__(self, name: str, readline: Callable[[], bytes], columns: Sequence[str] | None = None) -> None:
         self.name = name
+        self.columns = columns
         self.number = 0
         self.position = 0
         self._readline = readline
@@ -187,26 +196,40 @@ def _read_jsonl(lines: _Lines) -> Iterator[dict[str, Any]]:
 
 
 def _read_csv(lines: _Lines) -> Iterator[dict[str, Any]]:
+    return _read_fields(lines, csv.excel, "CSV", "Quote fields that hold a comma.")
+
+
+class _Tabs(csv.excel):
+    """Fields between tabs; quotes are signs like others (the media type text/tab-separated-values)."""
+
+    delimiter = "\t"
+    quoting = csv.QUOTE_NONE
+
+
+def _read_tsv(lines: _Lines) -> Iterator[dict[str, Any]]:
+    return _read_fields(lines, _Tabs, "TSV", "Take the tabs out of the fields.")
+
+
+def _read_fields(lines: _Lines, dialect: type[csv.Dialect], format: str, remedy: str) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)  # documents are longer than the 128 KiB that csv allows by itself
-    reader = csv.DictReader(lines)
+    reader = csv.DictReader(lines, fieldnames=lines.columns, dialect=dialect)
     try:
         names = reader.fieldnames or ()
+        said = "of the first line" if lines.columns is None else "that were named"
         if len(set(names)) < len(names):
             raise lines.error(f"names a column twice: {', '.join(names)}", "Give each column a name of its own.")
         for row in reader:
             if None in row:
-                raise lines.error(
-                    f"has more fields than the {len(names)} columns of the first line",
-                    "Quote fields that hold a comma.",
-                )
+                raise lines.error(f"has more fields than the {len(names)} columns {said}", remedy)
             yield row
     except csv.Error as error:
-        raise lines.error(f"is not CSV: {error}", "Mend that line.") from None
+        raise lines.error(f"is not {format}: {error}", "Mend that line.") from None
 
 
 _READERS: dict[str, Callable[[_Lines], Iterator[dict[str, Any]]]] = {
     "txt": _read_txt,
     "csv": _read_csv,
+    "tsv": _read_tsv,
     "jsonl": _read_jsonl,
 }
 

@@ -59,10 +59,10 @@ def run(
     ] = None,
     input: Annotated[
         str | None,
-        _option("Input", "Read a .txt, .csv or .jsonl file; - is stdin.", "--input", "-i", metavar="FILE"),
+        _option("Input", "Read a .txt, .csv, .tsv or .jsonl file; - is stdin.", "--input", "-i", metavar="FILE"),
     ] = None,
     input_format: Annotated[
-        str | None, _option("Input", "txt, csv or jsonl, where no file name says it.", metavar="FORMAT")
+        str | None, _option("Input", "txt, csv, tsv or jsonl, where no file name says it.", metavar="FORMAT")
     ] = None,
     column: Annotated[
         str | None,
