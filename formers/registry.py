@@ -37,6 +37,14 @@ _ENCODER_HEADS = (
     "ForQuestionAnswering",
 )
 
+_DECODER_HEADS = (
+    "Model",
+    "ForCausalLM",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+)
+
 FAMILIES: dict[str, Family] = {
     "albert": Family("Albert", "albert", (*_ENCODER_HEADS, "ForPreTraining"), "AlbertTokenizer"),
     "bert": Family(
@@ -49,6 +57,13 @@ FAMILIES: dict[str, Family] = {
     "deberta-v2": Family("DebertaV2", "deberta_v2", _ENCODER_HEADS, "DebertaV2Tokenizer"),
     "distilbert": Family("DistilBert", "distilbert", _ENCODER_HEADS, "DistilBertTokenizer"),
     "electra": Family("Electra", "electra", (*_ENCODER_HEADS, "ForPreTraining", "ForCausalLM"), "ElectraTokenizer"),
+    "gpt2": Family(
+        "GPT2",
+        "gpt2",
+        ("Model", "LMHeadModel", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"),
+        "GPT2Tokenizer",
+    ),
+    "llama": Family("Llama", "llama", _DECODER_HEADS, "PreTrainedTokenizerFast"),
     "modernbert": Family("ModernBert", "modernbert", _ENCODER_HEADS, "PreTrainedTokenizerFast"),
     "mpnet": Family("MPNet", "mpnet", _ENCODER_HEADS, "MPNetTokenizer"),
     "roberta": Family("Roberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "RobertaTokenizer"),
@@ -127,7 +142,10 @@ _PLAIN: dict[str, str] = {
     "DefaultFlowCallback": "formers.training.callbacks",
     "EarlyStoppingCallback": "formers.training.callbacks",
     "EvalPrediction": "formers.training.evaluation",
+    "LoraConfig": "formers.adapters.config",
     "ModelSpec": "formers.models.spec",
+    "PeftConfig": "formers.adapters.config",
+    "PeftModel": "formers.adapters.model",
     "Pipeline": "formers.pipelines",
     "PreTrainedConfig": "formers.configuration",
     "PreTrainedModel": "formers.models.base",
@@ -139,6 +157,7 @@ _PLAIN: dict[str, str] = {
     "ProgressCallback": "formers.training.callbacks",
     "SchedulerType": "formers.training.optimization",
     "Seq2SeqTrainingArguments": "formers.training.arguments",
+    "TaskType": "formers.adapters.config",
     "TokenSpan": "formers.tokenization",
     "Trainer": "formers.training.trainer",
     "TrainerCallback": "formers.training.callbacks",
@@ -154,11 +173,14 @@ _PLAIN: dict[str, str] = {
     "get_cosine_with_min_lr_schedule_with_warmup_lr_rate": "formers.training.optimization",
     "get_inverse_sqrt_schedule": "formers.training.optimization",
     "get_linear_schedule_with_warmup": "formers.training.optimization",
+    "get_peft_model": "formers.adapters.model",
+    "get_peft_model_state_dict": "formers.adapters.model",
     "get_polynomial_decay_schedule_with_warmup": "formers.training.optimization",
     "get_reduce_on_plateau_schedule": "formers.training.optimization",
     "get_scheduler": "formers.training.optimization",
     "get_wsd_schedule": "formers.training.optimization",
     "pipeline": "formers.pipelines",
+    "set_peft_model_state_dict": "formers.adapters.model",
     "set_seed": "formers.seed",
 }
 
