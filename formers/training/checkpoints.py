@@ -81,6 +81,11 @@ def load_model(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     from formers.hub.files import resolve
     from formers.hub.weights import Checkpoint
 
+    read: Any = getattr(model, "load_pretrained", None)
+    if read is not None:
+        # A model with adapters writes and reads these alone.
+        read(folder)
+        return
     weights = Checkpoint.open(resolve(folder))
     problem = model.load_state_dict({key: weights.tensor(key) for key in weights.keys()}, strict=False)  # noqa: SIM118
     kept = _without_shared(model.state_dict())
