@@ -1,0 +1,74 @@
+"""Random numbers by row: a prompt's text depends on the seed and the prompt, not on its neighbours in the batch."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from formers.errors import InputError
+
+# Numbers drawn at once: a call of the generator costs more than the numbers.
+_BLOCK = 64
+_NUMPY = (torch.float32, torch.float64)
+
+
+class Numbers:
+    """Uniform numbers in [0, 1) for one row, from a generator of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._block: list[float] = []
+
+    def next(self) -> float:
+        """The next number."""
+        if not self._block:
+            drawn = torch.rand(_BLOCK, generator=self._generator, dtype=torch.float64)
+            self._block = drawn.flip(0).tolist()
+        return self._block.pop()
+
+
+def row_seed(seed: int | None, ids: Sequence[int], copy: int) -> int:
+    """The seed of one row: of the call's seed, the prompt's ids and the number of the copy of this prompt.
+
+    Without a seed it comes from torch's global generator, which `set_seed` sets.
+    """
+    if seed is None:
+        return int(torch.randint(2**63 - 1, (1,)).item())
+    text = b"%d:%d:" % (seed, copy) + array("q", ids).tobytes()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+def likeliest(scores: Tensor) -> Tensor:
+    """The first of the best tokens of each row, (B,), from scores (B, V)."""
+    if scores.device.type == "cpu" and scores.dtype in _NUMPY:
+        # On a CPU torch's own argmax takes ten times as long.
+        return torch.from_numpy(scores.numpy().argmax(-1))
+    return scores.argmax(-1)
+
+
+def draw(scores: Tensor, numbers: Sequence[float]) -> Tensor:
+    """One token a row, (B,), from scores (B, V): where the cumulative distribution passes the row's number."""
+    if scores.device.type == "cpu" and scores.dtype in _NUMPY:
+        rows = scores.numpy()
+        return torch.tensor([_draw_one(row, number) for row, number in zip(rows, numbers, strict=True)])
+    mass = scores.softmax(-1, dtype=torch.float64).cumsum(-1)
+    points = torch.tensor(numbers, dtype=mass.dtype, device=mass.device)[:, None] * mass[:, -1:]
+    return torch.searchsorted(mass, points, right=True).squeeze(1).clamp_(max=scores.shape[-1] - 1)
+
+
+def _draw_one(scores: Any, number: float) -> int:
+    """As `draw` for one row (V,): after top-k few tokens are left, and only these are worked on."""
+    kept = numpy.flatnonzero(scores > -numpy.inf)
+    if not len(kept):
+        raise InputError(
+            "No token is left to draw from: processors have ruled out all of them, or the model computed nan.",
+            "Relax the settings that forbid tokens; remove_invalid_values=True replaces nan.",
+        )
+    mass = numpy.exp(scores[kept].astype(numpy.float64) - scores[kept].max()).cumsum()
+    return int(kept[min(int(mass.searchsorted(number * mass[-1], side="right")), len(kept) - 1)])

@@ -1,0 +1,191 @@
+"""`generate` and `stream`: one call from prompts to tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from formers.errors import InputError, UnsupportedError
+from formers.generation.beams import Beams
+from formers.generation.config import GenerationConfig
+from formers.generation.planning import Call, plan
+from formers.generation.processing import LogitsProcessor
+from formers.generation.results import collect
+from formers.generation.speculation import Speculation
+from formers.generation.steps import Plan, Search, Step, TokenByToken, run
+from formers.generation.streamers import BaseStreamer, TextPieces
+
+logger = logging.getLogger("formers")
+
+# Arguments of the reference that no setting stands for, and what to do instead.
+_REFUSED = {
+    "position_ids": "Leave it out: positions are counted from the attention mask.",
+    "token_type_ids": "Leave it out: call the tokenizer with return_token_type_ids=False.",
+    "inputs_embeds": "Pass input_ids.",
+    "encoder_outputs": "Pass input_ids.",
+    "negative_prompt_ids": "Mix the scores in a logits_processor of your own.",
+    "negative_prompt_attention_mask": "Mix the scores in a logits_processor of your own.",
+    "custom_generate": "Code from models' folders is never run: wrap formers.generation.stream.",
+    "assistant_tokenizer": "Use an assistant with the model's own tokenizer.",
+    "synced_gpus": "Leave it out: call generate on one process at a time.",
+    "use_model_defaults": "Pass generation_config=GenerationConfig(...) with the settings you want.",
+}
+# Asking for what happens anyway.
+_NOTHING = (None, False)
+
+
+def generate(
+    model: Any,
+    inputs: Any = None,
+    generation_config: GenerationConfig | Mapping[str, Any] | None = None,
+    logits_processor: Iterable[LogitsProcessor] | None = None,
+    stopping_criteria: Iterable[Callable[..., Any]] | None = None,
+    prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None,
+    assistant_model: Any = None,
+    streamer: Any = None,
+    *,
+    input_ids: Any = None,
+    attention_mask: Tensor | None = None,
+    past_key_values: Any = None,
+    tokenizer: Any = None,
+    **settings: Any,
+) -> Any:
+    """Continue prompts: a tensor (B, S + new) of ids, or with `return_dict_in_generate=True` an output object.
+
+    `inputs` (or `input_ids`) are ids (B, S), padded on either side, or lists of ids. The settings are the fields of
+    `GenerationConfig`; a name that is none of them is an error. Ctrl-C and `max_time` end it with what there is.
+    An exception is raised here and where the streamer's text is read.
+    """
+    call = Call(
+        _one_of(inputs, input_ids),
+        attention_mask,
+        logits_processor,
+        stopping_criteria,
+        prefix_allowed_tokens_fn,
+        assistant_model,
+        tokenizer,
+        past_key_values,
+        together=streamer is not None,
+    )
+    try:
+        made = plan(model, call, generation_config, _settings(settings))
+        search = _search(made, call)
+        if streamer is not None and made.config.num_beams != 1:
+            raise InputError("A streamer was given with beams.", "Use num_beams=1: beams are ready at the end only.")
+        steps = _watched(run(search, made.visible), made, streamer)
+    except BaseException as error:
+        if streamer is not None:
+            (streamer.fail(error) if hasattr(streamer, "fail") else streamer.end())
+        raise
+    return search.collect(steps) if isinstance(search, Beams) else collect(made, steps)
+
+
+def stream(
+    model: Any,
+    inputs: Any = None,
+    generation_config: GenerationConfig | Mapping[str, Any] | None = None,
+    *,
+    input_ids: Any = None,
+    attention_mask: Tensor | None = None,
+    logits_processor: Iterable[LogitsProcessor] | None = None,
+    stopping_criteria: Iterable[Callable[..., Any]] | None = None,
+    prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None,
+    assistant_model: Any = None,
+    past_key_values: Any = None,
+    tokenizer: Any = None,
+    **settings: Any,
+) -> Iterator[Step]:
+    """The steps of a generation, each as soon as it is there; arguments as `generate`. Stop iterating to end it."""
+    call = Call(
+        _one_of(inputs, input_ids),
+        attention_mask,
+        logits_processor,
+        stopping_criteria,
+        prefix_allowed_tokens_fn,
+        assistant_model,
+        tokenizer,
+        past_key_values,
+    )
+    made = plan(model, call, generation_config, _settings(settings))
+    if made.config.num_beams != 1:
+        raise InputError("Steps were asked of beams.", "Use num_beams=1: beams are ready at the end only.")
+    return run(_search(made, call), made.visible)
+
+
+def stream_text(
+    model: Any,
+    tokenizer: Any,
+    prompt: str | Sequence[int] | Tensor,
+    generation_config: GenerationConfig | Mapping[str, Any] | None = None,
+    *,
+    skip_special_tokens: bool = True,
+    **settings: Any,
+) -> Iterator[str]:
+    """The text after one prompt in pieces, each as soon as its characters are certain; settings as `generate`."""
+    ids = tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
+    pieces = TextPieces(tokenizer, skip_special_tokens=skip_special_tokens)
+    for step in stream(model, ids, generation_config, tokenizer=tokenizer, **settings):
+        if set(step.rows) - {0}:
+            raise InputError("More than one text is streamed.", "Give one prompt and no num_return_sequences.")
+        piece = pieces.add(step.tokens)
+        if piece:
+            yield piece
+    rest = pieces.add([], last=True)
+    if rest:
+        yield rest
+
+
+def _one_of(inputs: Any, input_ids: Any) -> Any:
+    if inputs is not None and input_ids is not None:
+        raise InputError("Both inputs and input_ids were given.", "Give one of them.")
+    given = input_ids if inputs is None else inputs
+    if given is None:
+        raise InputError("No prompt was given.", "Pass input_ids: what the tokenizer makes of a text.")
+    if isinstance(given, Mapping) or hasattr(given, "keys"):
+        raise InputError(
+            f"The prompt is a {type(given).__name__}.", "Unpack what the tokenizer returned: generate(**inputs)."
+        )
+    return given
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings among the keywords of a call, without those of the reference that ask for nothing."""
+    for name, remedy in _REFUSED.items():
+        if name in given and not any(given[name] is nothing for nothing in _NOTHING):
+            raise UnsupportedError(f"generate() was given {name}.", remedy)
+    return {name: value for name, value in given.items() if name not in _REFUSED}
+
+
+def _search(made: Plan, call: Call) -> Search:
+    if made.config.num_beams != 1:
+        if call.assistant_model is not None or made.config.prompt_lookup_num_tokens is not None:
+            raise InputError("Speculation was asked for with beams.", "Use num_beams=1, or leave speculation out.")
+        return Beams(made)
+    if call.assistant_model is not None or made.config.prompt_lookup_num_tokens is not None:
+        return Speculation(made, call.assistant_model)
+    return TokenByToken(made)
+
+
+def _watched(steps: Iterator[Step], made: Plan, streamer: BaseStreamer | None) -> list[Step]:
+    """All steps, shown to the streamer; an interrupt ends them early."""
+    kept: list[Step] = []
+    # Steps are kept for what is returned of them.
+    keep = bool(made.config.return_dict_in_generate)
+    try:
+        if streamer is not None:
+            streamer.put(made.prompts.ids.cpu())
+        for step in steps:
+            if keep:
+                kept.append(step)
+            if streamer is not None:
+                shown = dict(zip(step.rows, step.tokens, strict=True))
+                streamer.put(torch.tensor([shown.get(row.index, made.pad) for row in made.rows]))
+    except KeyboardInterrupt:
+        logger.warning("Generation was interrupted: what there was is returned.")
+    if streamer is not None:
+        streamer.end()
+    return kept

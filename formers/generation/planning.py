@@ -1,0 +1,228 @@
+"""From the arguments of a call to a plan: prompts, limits, processors and criteria, all checked before work starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from formers.errors import InputError
+from formers.generation import processors as p
+from formers.generation import warpers as w
+from formers.generation.config import DEFAULT_NEW_TOKENS, GenerationConfig
+from formers.generation.drawing import Numbers, row_seed
+from formers.generation.forward import Forward
+from formers.generation.processing import LogitsProcessor, LogitsProcessorList, token_ids
+from formers.generation.rows import Prompts, Row, read_prompts
+from formers.generation.steps import Plan
+from formers.generation.stopping import StoppingCriteriaList, StopStringCriteria
+from formers.generation.validation import OUTPUTS
+
+
+@dataclass
+class Call:
+    """The arguments of one call that are no settings."""
+
+    inputs: Any
+    attention_mask: Tensor | None = None
+    logits_processor: Iterable[LogitsProcessor] | None = None
+    stopping_criteria: Iterable[Callable[..., Any]] | None = None
+    prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None
+    assistant_model: Any = None
+    tokenizer: Any = None
+    past_key_values: Any = None
+    # Whether the whole batch is seen at every step, by a streamer for example.
+    together: bool = False
+
+
+def model_config(model: Any) -> GenerationConfig:
+    """The generation configuration of a model: its own, or what its configuration says."""
+    own = getattr(model, "generation_config", None)
+    if isinstance(own, GenerationConfig):
+        return own
+    config = getattr(model, "config", None)
+    return GenerationConfig() if config is None else GenerationConfig.from_model_config(config)
+
+
+def plan(
+    model: Any, call: Call, passed: GenerationConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> Plan:
+    """Everything of one call, or an error that says what to change."""
+    config = model_config(model).merged(passed, settings)
+    device = torch.device(model.device)
+    ends = frozenset(() if config.eos_token_id is None else token_ids(config.eos_token_id)) - {-1}
+    pad = config.pad_token_id if config.pad_token_id is not None and config.pad_token_id >= 0 else None
+    if pad is None and ends:
+        pad = token_ids(config.eos_token_id or 0)[0]
+    begins = set() if config.bos_token_id is None else {config.bos_token_id}
+    prompts = read_prompts(call.inputs, call.attention_mask, pad, {*ends, *begins}, device)
+    copies = 1 if config.num_beams != 1 else int(config.num_return_sequences or 1)
+    rows = [
+        Row(prompt * copies + copy, list(ids), len(ids), limit)
+        for prompt, (ids, limit) in enumerate(zip(prompts.rows, _limits(model, config, prompts), strict=True))
+        for copy in range(copies)
+    ]
+    if config.do_sample:
+        for row in rows:
+            row.numbers = Numbers(row_seed(config.seed, row.ids, row.index % copies))
+    own = LogitsProcessorList(call.logits_processor or ())
+    criteria = StoppingCriteriaList(call.stopping_criteria or ())
+    constraint = _constraint(model, config, call, rows, ends)
+    processors = LogitsProcessorList(_processors(config, prompts, rows, call, ends))
+    processors.extend(own)
+    if constraint is not None:
+        processors.append(constraint)
+    processors.extend(_warpers(config, ends))
+    outputs = any(getattr(config, name) for name in OUTPUTS)
+    return Plan(
+        config=config,
+        prompts=prompts,
+        rows=rows,
+        forward=_forward(model, config, call, prompts, rows, 0 if pad is None else pad),
+        processors=processors,
+        criteria=criteria,
+        ends=ends,
+        pad=0 if pad is None else pad,
+        copies=copies,
+        leave=processors.by_row and not criteria and not call.together and not outputs,
+        stop_strings=_stop_strings(config, call),
+        constraint=constraint,
+        deadline=None if config.max_time is None else time.monotonic() + config.max_time,
+        visible=bool(config.return_dict_in_generate) or call.past_key_values is not None,
+    )
+
+
+def _limits(model: Any, config: GenerationConfig, prompts: Prompts) -> list[int]:
+    """How many new tokens each prompt may get."""
+    rows = len(prompts.rows)
+    if config.max_new_tokens is not None:
+        return [config.max_new_tokens] * rows
+    lengths = [len(ids) for ids in prompts.rows] if prompts.ragged else [prompts.width] * rows
+    if config.max_length is None:
+        positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        room = [DEFAULT_NEW_TOKENS if positions is None else positions - length for length in lengths]
+        return [max(1, min(DEFAULT_NEW_TOKENS, left)) for left in room]
+    if max(lengths) >= config.max_length:
+        raise InputError(
+            f"A prompt has {max(lengths)} tokens, and max_length={config.max_length} counts the prompt.",
+            "Raise max_length, or give max_new_tokens, which does not count it.",
+        )
+    return [config.max_length - length for length in lengths]
+
+
+def _forward(
+    model: Any, config: GenerationConfig, call: Call, prompts: Prompts, rows: Sequence[Row], pad: int
+) -> Forward:
+    if call.past_key_values is not None and not config.use_cache:
+        raise InputError("past_key_values were given with use_cache=False.", "Leave one of them out.")
+    capacity = None
+    if config.cache_implementation == "static":
+        capacity = config.max_cache_len or max(len(row.ids) + row.limit for row in rows)
+    elif config.max_cache_len is not None:
+        raise InputError(
+            f"max_cache_len={config.max_cache_len} was given for a cache that grows.",
+            "Add cache_implementation='static', or leave it out.",
+        )
+    extra = {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
+    cache = call.past_key_values
+    return Forward(model, cache=cache, use_cache=bool(config.use_cache), capacity=capacity, pad=pad, extra=extra)
+
+
+def _stop_strings(config: GenerationConfig, call: Call) -> StopStringCriteria | None:
+    if config.stop_strings is None:
+        return None
+    if call.tokenizer is None:
+        raise InputError("stop_strings were given without a tokenizer.", "Add tokenizer=tokenizer to the call.")
+    return StopStringCriteria(call.tokenizer, config.stop_strings)
+
+
+def _constraint(model: Any, config: GenerationConfig, call: Call, rows: Sequence[Row], ends: frozenset[int]) -> Any:
+    chosen = {name: getattr(config, name) for name in ("json_schema", "regex", "grammar") if getattr(config, name)}
+    if not chosen:
+        return None
+    from formers.generation.constraints import Constraint
+
+    ((kind, value),) = chosen.items()
+    if call.tokenizer is None:
+        raise InputError(f"{kind} was given without a tokenizer.", "Add tokenizer=tokenizer to the call.")
+    return Constraint(kind, value, call.tokenizer, sorted(ends), [row.limit for row in rows])
+
+
+def _processors(
+    config: GenerationConfig, prompts: Prompts, rows: Sequence[Row], call: Call, ends: frozenset[int]
+) -> Iterable[LogitsProcessor]:
+    """The processors that settings ask for, in the reference's order."""
+    width, device, eos = prompts.width, prompts.device, sorted(ends)
+    beams = config.num_beams or 1
+    if config.sequence_bias is not None:
+        yield p.SequenceBiasLogitsProcessor(config.sequence_bias)
+    encoder_ids = prompts.ids.repeat_interleave(len(rows) // len(prompts.rows) * beams, 0)
+    if config.encoder_repetition_penalty != 1 and config.encoder_repetition_penalty is not None:
+        yield p.EncoderRepetitionPenaltyLogitsProcessor(config.encoder_repetition_penalty, encoder_ids)
+    if config.repetition_penalty != 1 and config.repetition_penalty is not None:
+        yield p.RepetitionPenaltyLogitsProcessor(config.repetition_penalty)
+    if config.presence_penalty or config.frequency_penalty:
+        yield p.NewTokenPenaltyLogitsProcessor(width, config.presence_penalty or 0, config.frequency_penalty or 0)
+    if config.no_repeat_ngram_size:
+        yield p.NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size)
+    if config.encoder_no_repeat_ngram_size:
+        yield p.EncoderNoRepeatNGramLogitsProcessor(config.encoder_no_repeat_ngram_size, encoder_ids)
+    if config.bad_words_ids is not None:
+        yield p.NoBadWordsLogitsProcessor(config.bad_words_ids, eos)
+    # In the columns of the padded ids a prompt of its own length begins later, and so do its limits.
+    shift = [width - row.prompt if prompts.ragged else 0 for row in rows for _ in range(beams)]
+    if config.min_new_tokens and eos:
+        yield p.MinLengthLogitsProcessor(width + config.min_new_tokens, eos)
+    elif config.min_length and eos:
+        yield p.MinLengthLogitsProcessor(_by_row([config.min_length + s for s in shift]), eos, device)
+    if call.prefix_allowed_tokens_fn is not None:
+        yield p.PrefixConstrainedLogitsProcessor(call.prefix_allowed_tokens_fn, beams)
+    if config.forced_bos_token_id is not None:
+        yield p.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id)
+    if config.forced_eos_token_id is not None:
+        last = [width + row.limit for row in rows for _ in range(beams)]
+        yield p.ForcedEOSTokenLogitsProcessor(_by_row(last), config.forced_eos_token_id, device)
+    if config.remove_invalid_values:
+        yield p.InfNanRemoveLogitsProcessor()
+    if config.exponential_decay_length_penalty is not None:
+        if not eos:
+            raise InputError("exponential_decay_length_penalty needs an end of sequence.", "Give eos_token_id.")
+        yield p.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, eos, width)
+    if config.suppress_tokens is not None:
+        yield p.SuppressTokensLogitsProcessor(config.suppress_tokens)
+    if config.begin_suppress_tokens is not None:
+        forced = width == 1 and config.forced_bos_token_id is not None
+        yield p.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, width + forced)
+
+
+def _by_row(limits: Sequence[int]) -> int | Tensor:
+    """One number if all rows have the same."""
+    return limits[0] if len(set(limits)) == 1 else torch.tensor(limits)
+
+
+def _warpers(config: GenerationConfig, ends: frozenset[int]) -> Iterable[LogitsProcessor]:
+    """What reshapes the distribution before a token is drawn; beams need a token beside the ends of sequence."""
+    if config.do_sample:
+        keep = 1 if config.num_beams == 1 else max(2, len(ends) + 1)
+        if config.temperature not in (None, 1):
+            yield w.TemperatureLogitsWarper(float(config.temperature or 1))
+        if config.top_h is not None:
+            yield w.TopHLogitsWarper(config.top_h)
+        if config.top_k:
+            yield w.TopKLogitsWarper(config.top_k, min_tokens_to_keep=keep)
+        if config.top_p is not None and config.top_p < 1:
+            yield w.TopPLogitsWarper(config.top_p, min_tokens_to_keep=keep)
+        if config.min_p is not None:
+            yield w.MinPLogitsWarper(config.min_p, min_tokens_to_keep=keep)
+        if config.typical_p is not None and config.typical_p < 1:
+            yield w.TypicalLogitsWarper(config.typical_p, min_tokens_to_keep=keep)
+        if config.epsilon_cutoff:
+            yield w.EpsilonLogitsWarper(config.epsilon_cutoff, min_tokens_to_keep=keep)
+        if config.eta_cutoff:
+            yield w.EtaLogitsWarper(config.eta_cutoff, min_tokens_to_keep=keep)
+    if config.renormalize_logits:
+        yield p.LogitNormalization()
