@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from formers.errors import InputError, MissingDependencyError, UnsupportedError
-from formers.training.reference import RefusedArguments, RefusedGenerationArguments, check
+from formers.errors import InputError
+from formers.training import distributed, validation
+from formers.training.reference import RefusedArguments, check
 
 if TYPE_CHECKING:
     import torch
 
-_STRATEGIES = ("no", "steps", "epoch")
-_ORDERS = ("random", "sequential", "group_by_length")
-_LOG_LEVELS = ("debug", "info", "warning", "error", "critical", "passive")
-_TRACKERS = {"tensorboard"}
+logger = logging.getLogger("formers")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrainingArguments(RefusedArguments):
     max_grad_norm: float | None = 1.0
     label_smoothing_factor: float = 0.0
     class_weights: str | Sequence[float] | None = None
-    # One process: the average over devices is the device's own.
+    # Losses are always means over the items of all processes.
     average_tokens_across_devices: bool = True
     # Speed and memory
     bf16: bool = False
@@ -74,6 +74,9 @@ class TrainingArguments(RefusedArguments):
     logging_first_step: bool = False
     logging_dir: str | None = None
     log_level: str = "passive"
+    # The level in processes that do not log, see `should_log`.
+    log_level_replica: str = "warning"
+    log_on_each_node: bool = True
     disable_tqdm: bool | None = None
     report_to: str | list[str] | None = None
     run_name: str | None = None
@@ -116,6 +119,22 @@ class TrainingArguments(RefusedArguments):
     label_names: list[str] | None = None
     train_sampling_strategy: str = "random"
     length_column_name: str = "length"
+    # Several processes. Parameters without a gradient are found and objects gathered whatever the last three say.
+    ddp_backend: str | None = None
+    ddp_timeout: int = 1800
+    ddp_bucket_cap_mb: int | None = None
+    save_on_each_node: bool = False
+    ddp_find_unused_parameters: bool | None = None
+    ddp_static_graph: bool | None = None
+    eval_use_gather_object: bool = False
+    # The hub: the repository (a name in your account, or owner/name) and what goes there when, see `push_to_hub`.
+    push_to_hub: bool = False
+    hub_model_id: str | None = None
+    hub_strategy: str = "every_save"
+    hub_token: str | None = field(default=None, repr=False)
+    hub_private_repo: bool | None = None
+    hub_always_push: bool = False
+    hub_revision: str | None = None
     # For scripts: the Trainer does what its methods are called for.
     do_train: bool = False
     do_eval: bool = False
@@ -129,9 +148,16 @@ class TrainingArguments(RefusedArguments):
     per_gpu_train_batch_size: int | None = field(default=None, repr=False)
     per_gpu_eval_batch_size: int | None = field(default=None, repr=False)
     include_inputs_for_metrics: bool = field(default=False, repr=False)
+    push_to_hub_model_id: str | None = field(default=None, repr=False)
+    push_to_hub_organization: str | None = field(default=None, repr=False)
+    push_to_hub_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Give every value its one spelling and type, and refuse what contradicts or cannot be done."""
+        self._settle()
+        validation.validate(self)
+
+    def _settle(self) -> None:
         check(self)
         for item in fields(self):
             value = getattr(self, item.name)
@@ -139,7 +165,6 @@ class TrainingArguments(RefusedArguments):
             setattr(self, item.name, getattr(value, "value", value))
         self._respell()
         self._complete()
-        self._validate()
 
     def _respell(self) -> None:
         self.eval_strategy = self.evaluation_strategy or self.eval_strategy
@@ -162,6 +187,11 @@ class TrainingArguments(RefusedArguments):
         self.per_device_eval_batch_size = self.per_gpu_eval_batch_size or self.per_device_eval_batch_size
         if self.include_inputs_for_metrics and "inputs" not in self.include_for_metrics:
             self.include_for_metrics = [*self.include_for_metrics, "inputs"]
+        self.hub_token = self.hub_token or self.push_to_hub_token
+        name = self.push_to_hub_model_id
+        if name is not None and self.hub_model_id is None:
+            self.hub_model_id = f"{self.push_to_hub_organization}/{name}" if self.push_to_hub_organization else name
+        self.push_to_hub_model_id = self.push_to_hub_organization = self.push_to_hub_token = None
         for old, new in (
             ("gradient_checkpointing", "activation_checkpointing"),
             ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"),
@@ -193,69 +223,192 @@ class TrainingArguments(RefusedArguments):
             self.metric_for_best_model = "loss"
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = not self.metric_for_best_model.endswith("loss")
-        self.report_to = _trackers(self.report_to)
+        self.report_to = validation.trackers(self.report_to)
 
-    def _validate(self) -> None:
-        _one_of("eval_strategy", self.eval_strategy, _STRATEGIES)
-        _one_of("logging_strategy", self.logging_strategy, _STRATEGIES)
-        _one_of("save_strategy", self.save_strategy, (*_STRATEGIES, "best"))
-        _one_of("train_sampling_strategy", self.train_sampling_strategy, _ORDERS)
-        _one_of("log_level", self.log_level, _LOG_LEVELS)
-        _one_of("include_num_input_tokens_seen", self.include_num_input_tokens_seen, ("all", "non_padding", "no"))
-        for name in self.include_for_metrics:
-            _one_of("include_for_metrics", name, ("inputs", "loss"))
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}.", "Use a whole number from 1 on.")
-        if self.max_steps <= 0 and self.num_train_epochs <= 0:
-            raise InputError(
-                f"num_train_epochs={self.num_train_epochs} and max_steps={self.max_steps} train nothing.",
-                "Set one of them to a positive number.",
-            )
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise InputError(
-                f"label_smoothing_factor={self.label_smoothing_factor}.", "Use a number from 0 to below 1."
-            )
-        if isinstance(self.class_weights, str):
-            _one_of("class_weights", self.class_weights, ("auto",))
-        for name, strategy in (
-            ("logging", self.logging_strategy),
-            ("eval", self.eval_strategy),
-            ("save", self.save_strategy),
-        ):
-            if strategy == "steps":
-                _whole_or_share(f"{name}_steps", getattr(self, f"{name}_steps"))
-        if self.dataloader_prefetch_factor is not None and not self.dataloader_num_workers:
-            raise InputError(
-                f"dataloader_prefetch_factor={self.dataloader_prefetch_factor} without workers.",
-                "Set dataloader_num_workers, or leave it out.",
-            )
-        self._validate_best_model()
+    # -- settings by group ----------------------------------------------------------------------------------------
+    # Each method sets all of its group, those left out to the values shown, and returns the arguments.
 
-    def _validate_best_model(self) -> None:
-        if (self.save_strategy == "best" or self.load_best_model_at_end) and self.eval_strategy == "no":
-            wish = 'save_strategy="best"' if self.save_strategy == "best" else "load_best_model_at_end=True"
-            raise InputError(
-                f'{wish} needs evaluations to find the best model by, and eval_strategy is "no".',
-                'Set eval_strategy to "epoch" or "steps".',
-            )
-        if not self.load_best_model_at_end or self.save_strategy == "best":
-            return
-        if self.save_strategy != self.eval_strategy:
-            raise InputError(
-                f"load_best_model_at_end=True with eval_strategy={self.eval_strategy!r} and "
-                f"save_strategy={self.save_strategy!r}: the best model might not have been saved.",
-                'Give both the same value, or set save_strategy="best".',
-            )
-        if self.save_strategy == "steps":
-            ratio = self.save_steps / float(self.eval_steps or 1)
-            mixed = (self.save_steps < 1) != (float(self.eval_steps or 1) < 1)
-            if mixed or abs(ratio - round(ratio)) > 1e-9 or round(ratio) < 1:
-                raise InputError(
-                    f"load_best_model_at_end=True with save_steps={self.save_steps} and eval_steps={self.eval_steps}: "
-                    "the best model might not have been saved.",
-                    "Make save_steps a multiple of eval_steps.",
-                )
+    def set_training(
+        self,
+        learning_rate: float = 5e-5,
+        batch_size: int = 8,
+        weight_decay: float = 0,
+        num_epochs: float = 3,
+        max_steps: int = -1,
+        gradient_accumulation_steps: int = 1,
+        seed: int = 42,
+        activation_checkpointing: bool = False,
+        gradient_checkpointing: bool | None = None,
+    ) -> TrainingArguments:
+        """Set what a training is made of. `gradient_checkpointing`: another name of `activation_checkpointing`."""
+        checkpointing = activation_checkpointing if gradient_checkpointing is None else gradient_checkpointing
+        return self._set(
+            do_train=True,
+            learning_rate=learning_rate,
+            per_device_train_batch_size=batch_size,
+            weight_decay=weight_decay,
+            num_train_epochs=num_epochs,
+            max_steps=max_steps,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            seed=seed,
+            activation_checkpointing=checkpointing,
+            gradient_checkpointing=checkpointing,
+        )
+
+    def set_evaluate(
+        self,
+        strategy: str = "no",
+        steps: float = 500,
+        batch_size: int = 8,
+        accumulation_steps: int | None = None,
+        delay: float | None = None,
+        loss_only: bool = False,
+    ) -> TrainingArguments:
+        """Set how the model is evaluated while it is trained."""
+        return self._set(
+            do_eval=getattr(strategy, "value", strategy) != "no",
+            eval_strategy=strategy,
+            eval_steps=steps,
+            per_device_eval_batch_size=batch_size,
+            eval_accumulation_steps=accumulation_steps,
+            eval_delay=delay or 0,
+            prediction_loss_only=loss_only,
+        )
+
+    def set_testing(self, batch_size: int = 8, loss_only: bool = False) -> TrainingArguments:
+        """Set how predictions are made."""
+        return self._set(do_predict=True, per_device_eval_batch_size=batch_size, prediction_loss_only=loss_only)
+
+    def set_save(
+        self,
+        strategy: str = "steps",
+        steps: float = 500,
+        total_limit: int | None = None,
+        on_each_node: bool = False,
+    ) -> TrainingArguments:
+        """Set when checkpoints are saved, and how many stay."""
+        return self._set(
+            save_strategy=strategy, save_steps=steps, save_total_limit=total_limit, save_on_each_node=on_each_node
+        )
+
+    def set_logging(
+        self,
+        strategy: str = "steps",
+        steps: float = 500,
+        report_to: str | list[str] = "none",
+        level: str = "passive",
+        first_step: bool = False,
+        nan_inf_filter: bool = False,
+        on_each_node: bool = False,
+        replica_level: str = "passive",
+    ) -> TrainingArguments:
+        """Set when values are logged, and where to."""
+        return self._set(
+            logging_strategy=strategy,
+            logging_steps=steps,
+            report_to=report_to,
+            log_level=level,
+            logging_first_step=first_step,
+            logging_nan_inf_filter=nan_inf_filter,
+            log_on_each_node=on_each_node,
+            log_level_replica=replica_level,
+        )
+
+    def set_push_to_hub(
+        self,
+        model_id: str,
+        strategy: str = "every_save",
+        token: str | None = None,
+        private_repo: bool | None = None,
+        always_push: bool = False,
+        revision: str | None = None,
+    ) -> TrainingArguments:
+        """Set what goes to the hub."""
+        return self._set(
+            push_to_hub=True,
+            hub_model_id=model_id,
+            hub_strategy=strategy,
+            hub_token=token,
+            hub_private_repo=private_repo,
+            hub_always_push=always_push,
+            hub_revision=revision,
+        )
+
+    def set_optimizer(
+        self,
+        name: str = "adamw_torch",
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        args: str | Mapping[str, Any] | None = None,
+    ) -> TrainingArguments:
+        """Set the optimiser. `args`: further arguments of its own, as `optim_args`."""
+        return self._set(
+            optim=name,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            adam_beta1=beta1,
+            adam_beta2=beta2,
+            adam_epsilon=epsilon,
+            optim_args=args,
+        )
+
+    def set_lr_scheduler(
+        self,
+        name: str = "linear",
+        num_epochs: float = 3.0,
+        max_steps: int = -1,
+        warmup_ratio: float = 0,
+        warmup_steps: float = 0,
+    ) -> TrainingArguments:
+        """Set the schedule of the learning rate, and the length of the training."""
+        return self._set(
+            lr_scheduler_type=name,
+            num_train_epochs=num_epochs,
+            max_steps=max_steps,
+            warmup_ratio=warmup_ratio,
+            warmup_steps=warmup_steps,
+        )
+
+    def set_dataloader(
+        self,
+        train_batch_size: int = 8,
+        eval_batch_size: int = 8,
+        drop_last: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = True,
+        persistent_workers: bool = False,
+        prefetch_factor: int | None = None,
+        multiprocessing_context: str | None = None,
+        in_order: bool = True,
+        auto_find_batch_size: bool = False,
+        ignore_data_skip: bool = False,
+        sampler_seed: int | None = None,
+    ) -> TrainingArguments:
+        """Set how data becomes batches."""
+        return self._set(
+            per_device_train_batch_size=train_batch_size,
+            per_device_eval_batch_size=eval_batch_size,
+            dataloader_drop_last=drop_last,
+            dataloader_num_workers=num_workers,
+            dataloader_pin_memory=pin_memory,
+            dataloader_persistent_workers=persistent_workers,
+            dataloader_prefetch_factor=prefetch_factor,
+            dataloader_multiprocessing_context=multiprocessing_context,
+            dataloader_in_order=in_order,
+            auto_find_batch_size=auto_find_batch_size,
+            ignore_data_skip=ignore_data_skip,
+            data_seed=sampler_seed,
+        )
+
+    def _set(self, **values: Any) -> TrainingArguments:
+        """Set values; what they mean together with others is checked when a Trainer gets them."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        self._settle()
+        return self
 
     # -- what follows from the settings ---------------------------------------------------------------------------
 
@@ -265,7 +418,8 @@ class TrainingArguments(RefusedArguments):
         import torch
 
         if not self.use_cpu and torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
+            local = distributed.place().local_rank
+            return torch.device("cuda", local if self.world_size > 1 else torch.cuda.current_device())
         if not self.use_cpu and torch.backends.mps.is_available():
             return torch.device("mps")
         return torch.device("cpu")
@@ -283,12 +437,17 @@ class TrainingArguments(RefusedArguments):
     @property
     def world_size(self) -> int:
         """How many processes train."""
-        return 1
+        return distributed.place().world_size
 
     @property
     def process_index(self) -> int:
         """Which of the processes this one is."""
-        return 0
+        return distributed.place().rank
+
+    @property
+    def local_process_index(self) -> int:
+        """Which of this computer's processes this one is."""
+        return distributed.place().local_rank
 
     @property
     def n_gpu(self) -> int:
@@ -298,21 +457,36 @@ class TrainingArguments(RefusedArguments):
     @property
     def should_save(self) -> bool:
         """Whether this process writes files."""
-        return True
+        return (self.local_process_index if self.save_on_each_node else self.process_index) == 0
 
     @property
     def should_log(self) -> bool:
-        """Whether this process logs."""
-        return True
+        """Whether this process logs at `log_level`."""
+        return (self.local_process_index if self.log_on_each_node else self.process_index) == 0
+
+    def get_process_log_level(self) -> str:
+        """The level of this process's log."""
+        return self.log_level if self.should_log else self.log_level_replica
+
+    @contextmanager
+    def main_process_first(self, local: bool = True, desc: str = "work") -> Iterator[None]:
+        """The block runs in one process (with `local`: one a computer) before the others, which find what it left.
+
+        desc: what the block does, for the log.
+        """
+        logger.debug("%s: the first process does it before the others.", desc)
+        with distributed.in_turn((self.local_process_index if local else self.process_index) == 0):
+            yield
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """The number of warm-up steps of a training of `num_training_steps`."""
         return in_steps(self.warmup_steps, num_training_steps)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings that formers supports, as values that JSON takes."""
+        """All settings that formers supports, as values that JSON takes; a token is not told."""
         own = {item.name for item in fields(self) if "remedy" not in item.metadata}
-        return {name: value for name, value in asdict(self).items() if name in own}
+        values = {name: value for name, value in asdict(self).items() if name in own}
+        return {**values, "hub_token": None if self.hub_token is None else "<hub_token>"}
 
     def to_json_string(self) -> str:
         """The same as JSON."""
@@ -325,23 +499,27 @@ class TrainingArguments(RefusedArguments):
 
 
 @dataclass
-class Seq2SeqTrainingArguments(TrainingArguments, RefusedGenerationArguments):
-    """TrainingArguments with those of generation during evaluation, which is not supported yet."""
+class Seq2SeqTrainingArguments(TrainingArguments):
+    """TrainingArguments with those of generation during evaluation, for the Seq2SeqTrainer."""
+
+    # Groups examples by length, as train_sampling_strategy="group_by_length" does.
+    sortish_sampler: bool = False
+    predict_with_generate: bool = False
+    generation_max_length: int | None = None
+    generation_num_beams: int | None = None
+    # A GenerationConfig, or the name or folder of a model that has one.
+    generation_config: Any = None
+
+    def __post_init__(self) -> None:
+        """Give every value its one spelling and type, and refuse what contradicts or cannot be done."""
+        if self.sortish_sampler:
+            self.train_sampling_strategy = "group_by_length"
+        super().__post_init__()
 
 
 def in_steps(value: float, total: int) -> int:
     """A number of steps, or below 1 a share of `total`, rounded up."""
     return math.ceil(total * value) if value < 1 else int(value)
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise InputError(f"{name}={value!r} is not known.", f"Use one of {', '.join(map(repr, allowed))}.")
-
-
-def _whole_or_share(name: str, value: float) -> None:
-    if value <= 0 or (value > 1 and value != int(value)):
-        raise InputError(f"{name}={value}.", "Use a whole number of steps, or a share of all steps below 1.")
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any] | None:
@@ -354,26 +532,3 @@ def _mapping(name: str, value: Any) -> dict[str, Any] | None:
     if not isinstance(read, dict):
         raise InputError(f"{name}={value!r} is no mapping.", "Pass a dict, or JSON such as '{\"name\": 1}'.")
     return read
-
-
-def _trackers(report_to: Any) -> list[str]:
-    from importlib.util import find_spec
-
-    installed = find_spec("tensorboard") is not None
-    names = report_to if isinstance(report_to, list) else [report_to]
-    if names in ([None], ["all"]):
-        return ["tensorboard"] if installed else []
-    if names in (["none"], []):
-        return []
-    for name in names:
-        if name not in _TRACKERS:
-            raise UnsupportedError(
-                f"report_to={name!r} is not supported.",
-                'Use "tensorboard" or "none"; metrics.jsonl and metrics.csv are always written, and a callback with '
-                "on_log can feed any other tracker.",
-            )
-    if not installed:
-        raise MissingDependencyError(
-            "report_to=\"tensorboard\" needs the package 'tensorboard'.", "Install it with: pip install tensorboard"
-        )
-    return list(names)

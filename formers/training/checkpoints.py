@@ -14,7 +14,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ STATE = "trainer_state.json"
 ARGUMENTS = "training_args.json"
 _OPTIMIZER = "optimizer"
 _SCHEDULER = "scheduler.json"
-_RNG = "rng_state.json"
+_RNG = "rng_state_{}.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _HIDDEN = re.compile(r"\.checkpoint-\d+\..*\.tmp")
 
@@ -47,8 +47,12 @@ def save(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
     processing_class: Any = None,
+    rng: Sequence[Mapping[str, Any]] | None = None,
 ) -> Path:
-    """Write `checkpoint-<step>` and return its path. Without an optimizer it holds the model and the state alone."""
+    """Write `checkpoint-<step>` and return its path. Without an optimizer it holds the model and the state alone.
+
+    rng: the random numbers of every process, of this one if left out.
+    """
     folder = Path(output_dir) / f"checkpoint-{state.global_step}"
     with _staged(folder) as draft:
         save_model(model, draft, args, processing_class)
@@ -56,7 +60,8 @@ def save(
         if optimizer is not None:
             _save_optimizer(optimizer, draft)
             write_json(draft / _SCHEDULER, None if scheduler is None else scheduler.state_dict())
-            write_json(draft / _RNG, rng_state())
+            for rank, numbers in enumerate(rng or [rng_state()]):
+                write_json(draft / _RNG.format(rank), numbers)
     return folder
 
 
@@ -108,10 +113,22 @@ def load_state(folder: str | os.PathLike[str]) -> TrainerState:
         ) from error
 
 
-def load_progress(folder: str | os.PathLike[str], optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
-    """Bring optimizer, scheduler and random numbers to where they were when the checkpoint was saved."""
+def load_progress(
+    folder: str | os.PathLike[str],
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    rank: int = 0,
+    world_size: int = 1,
+) -> None:
+    """Bring optimizer, scheduler and this process's random numbers to where they were at the checkpoint."""
     folder = Path(folder)
-    if not (folder / _RNG).exists():
+    processes = len(list(folder.glob(_RNG.format("*"))))
+    if processes not in (0, world_size):
+        raise CheckpointError(
+            f"{folder} was saved by {processes} processes; these are {world_size}.",
+            f"Start {processes} processes, so that the data goes on where it stopped.",
+        )
+    if not processes:
         raise CheckpointError(
             f"{folder} holds the model alone (save_only_model=True).",
             "Load the model from it with from_pretrained, and start a new training.",
@@ -120,7 +137,7 @@ def load_progress(folder: str | os.PathLike[str], optimizer: torch.optim.Optimiz
     saved = _read_json(folder / _SCHEDULER)
     if scheduler is not None and saved is not None:
         scheduler.load_state_dict(_like(saved, scheduler.state_dict()))
-    set_rng_state(_read_json(folder / _RNG))
+    set_rng_state(_read_json(folder / _RNG.format(rank)))
 
 
 def check_finite(what: str, value: float, state: TrainerState, args: TrainingArguments) -> None:

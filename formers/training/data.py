@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from formers.errors import InputError
+from formers.training import distributed
 from formers.training.arguments import TrainingArguments
 from formers.training.sampling import Order, Stream, example_lengths, load, randomness
 
@@ -50,6 +51,11 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise InputError(f"{name} is empty.", "Check how it was loaded or filtered.")
 
 
+def bare(model: Any) -> Any:
+    """The model inside an adapter's wrapper, which takes what that one takes; any other model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @dataclass
 class Columns:
     """A collator behind a filter: of examples that are mappings, only the columns of `names` reach it."""
@@ -60,7 +66,7 @@ class Columns:
     @classmethod
     def around(cls, collate: Any, model: nn.Module, args: TrainingArguments, labels: list[str]) -> Collate:
         """The filter for what a model takes; the collator itself where nothing is to be dropped."""
-        parameters = inspect.signature(model.forward).parameters
+        parameters = inspect.signature(bare(model).forward).parameters
         if not args.remove_unused_columns or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             found: Collate = collate
             return found
@@ -138,7 +144,7 @@ class Loader:
 def training_loader(dataset: Any, collate: Collate, args: TrainingArguments, main_input: str) -> Loader:
     """The batches to train on, in the order that the arguments ask for."""
     seed = args.seed if args.data_seed is None else args.data_seed
-    size, drop_last = args.train_batch_size, args.dataloader_drop_last
+    size, drop_last, here = args.train_batch_size, args.dataloader_drop_last, distributed.place()
     if not is_map_style(dataset):
         if args.train_sampling_strategy == "group_by_length":
             raise InputError(
@@ -146,28 +152,45 @@ def training_loader(dataset: Any, collate: Collate, args: TrainingArguments, mai
                 'Leave train_sampling_strategy="group_by_length" out, or load the dataset as a whole.',
             )
         needed = _needed(dataset, collate)
-        return Loader(needed, Stream(needed, size, drop_last), collate, seed, args)
+        return Loader(needed, Stream(needed, size, drop_last, here.rank, here.world_size), collate, seed, args)
     lengths = None
     if args.train_sampling_strategy == "group_by_length":
         lengths = example_lengths(dataset, args.length_column_name, main_input)
     shuffle = args.train_sampling_strategy != "sequential"
-    order = Order(len(dataset), size, seed, shuffle=shuffle, lengths=lengths, drop_last=drop_last)
+    order = Order(
+        len(dataset),
+        size,
+        seed,
+        shuffle=shuffle,
+        lengths=lengths,
+        drop_last=drop_last,
+        rank=here.rank,
+        world_size=here.world_size,
+    )
     return Loader(_needed(dataset, collate), order, collate, seed, args)
 
 
 def evaluation_loader(dataset: Any, collate: Collate, args: TrainingArguments, main_input: str) -> Loader:
     """The batches to evaluate on: examples of like length together, where lengths are known without reading all."""
-    size = args.eval_batch_size
+    size, here = args.eval_batch_size, distributed.place()
     if not is_map_style(dataset):
         needed = _needed(dataset, collate)
-        return Loader(needed, Stream(needed, size), collate, args.seed, args)
+        return Loader(needed, Stream(needed, size, False, here.rank, here.world_size), collate, args.seed, args)
     count, lengths = len(dataset), None
     names = getattr(dataset, "column_names", None)
     cheap = (isinstance(names, list) and not transforms(dataset)) or isinstance(dataset, list | tuple)
     if cheap and (main_input in names if names else isinstance(dataset[0], Mapping) and main_input in dataset[0]):
         lengths = example_lengths(dataset, args.length_column_name, main_input)
     # One group: all of it is sorted by length.
-    order = Order(count, size, shuffle=False, lengths=lengths, group_size=count)
+    order = Order(
+        count,
+        size,
+        shuffle=False,
+        lengths=lengths,
+        group_size=count,
+        rank=here.rank,
+        world_size=here.world_size,
+    )
     return Loader(_needed(dataset, collate), order, collate, args.seed, args)
 
 
@@ -181,18 +204,35 @@ def _needed(dataset: Any, collate: Collate) -> Any:
 
 
 def batches(loader: Any, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-    """The batches of a Loader, or of any other iterable of batches, from number `start` on."""
-    return loader.batches(epoch, start) if isinstance(loader, Loader) else islice(iter(loader), start, None)
+    """This process's batches of a Loader, or of any other iterable of batches, from step `start` on.
+
+    Where there is none for this process in the last step, it gets an empty mapping. Of an iterable of the caller's,
+    which has the same batches in every process, each takes every so many-th.
+    """
+    if isinstance(loader, Loader):
+        return loader.batches(epoch, start)
+    here, given = distributed.place(), iter(loader)
+    steps = iter(lambda: list(islice(given, here.world_size)), [])
+    return (step[here.rank] if here.rank < len(step) else {} for step in islice(steps, start, None))
+
+
+def with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch with whether it is the last."""
+    end = object()
+    ahead = next(batches, end)
+    while ahead is not end:
+        batch, ahead = ahead, next(batches, end)
+        yield batch, ahead is end
 
 
 def windows(batches: Iterator[Batch], size: int) -> Iterator[tuple[list[Batch], bool]]:
     """Up to `size` batches at a time, each time with whether they are the last."""
-    ahead = next(batches, None)
-    while ahead is not None:
-        window = [ahead]
-        while (ahead := next(batches, None)) is not None and len(window) < size:
-            window.append(ahead)
-        yield window, ahead is None
+    window: list[Batch] = []
+    for batch, last in with_last(batches):
+        window.append(batch)
+        if last or len(window) == size:
+            yield window, last
+            window = []
 
 
 def tokens(batch: Any, main_input: str, kind: str) -> int:
@@ -205,7 +245,8 @@ def tokens(batch: Any, main_input: str, kind: str) -> int:
 def length(loader: Any, args: TrainingArguments) -> tuple[int, int, int | None]:
     """Steps of a training, epochs, and batches of an epoch if they are known."""
     try:
-        count = len(loader)
+        # A Loader counts steps of all processes, an iterable of the caller's all batches.
+        count = len(loader) if isinstance(loader, Loader) else math.ceil(len(loader) / distributed.place().world_size)
     except TypeError:
         if args.max_steps <= 0:
             raise InputError(

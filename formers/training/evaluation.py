@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from formers.training.data import Batch, batches
+from formers.training import distributed
+from formers.training.data import Batch, batches, with_last
 from formers.training.losses import rows
 
 # What fills up predictions and labels of tokens to the longest of all.
@@ -95,27 +96,19 @@ class Evaluation:
         kept: dict[str, list[Any]] = {"predictions": [], "labels": [], "inputs": [], "losses": []}
         total, items, count = 0.0, 0.0, 0
         metrics: dict[str, Any] = {}
-        for inputs, last in _with_last(batches(self.loader)):
-            loss, predictions, labels = self.predict(inputs)
-            size = rows(inputs)
-            count += size
-            if loss is not None and (weight := self.items(inputs)):
-                total += float(loss) * weight
-                items += weight
-            if predictions is not None and self.preprocess is not None:
-                predictions = self.preprocess(predictions, labels)
-            parts = {
-                "predictions": predictions,
-                "labels": labels,
-                "inputs": inputs[self.main_input] if "inputs" in self.include else None,
-                "losses": None if loss is None or "loss" not in self.include else loss.detach().repeat(size),
-            }
-            if self.by_batch and self.compute_metrics is not None and _both(parts):
-                metrics = dict(self.compute_metrics(_prediction(parts), compute_result=last))
+        for inputs, last in with_last(batches(self.loader)):
+            # Of each step's examples every process computes its share; all of them see all answers.
+            answers = distributed.gather(self._answer(inputs))
+            total += sum(answer.loss for answer in answers)
+            items += sum(answer.items for answer in answers)
+            count += sum(answer.size for answer in answers)
+            parts = {name: [a.parts[name] for a in answers if a.parts.get(name) is not None] for name in kept}
+            if self.by_batch and self.compute_metrics is not None and parts["predictions"] and parts["labels"]:
+                batch = {name: _together(found) for name, found in parts.items()}
+                metrics = dict(self.compute_metrics(_prediction(batch), compute_result=last))
             if self.keep:
-                for name, part in parts.items():
-                    if part is not None:
-                        kept[name].append(to_numpy(part))
+                for name, found in parts.items():
+                    kept[name].extend(map(to_numpy, found))
             self.after_batch()
         whole = {name: joined(parts, order) for name, parts in kept.items()}
         if not self.by_batch and self.compute_metrics is not None and _both(whole):
@@ -124,6 +117,53 @@ class Evaluation:
             metrics[f"{prefix}_loss"] = total / items
         named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": plain(v) for key, v in metrics.items()}
         return EvalLoopOutput(whole["predictions"], whole["labels"], named, count)
+
+    def _answer(self, inputs: Batch) -> _Answer:
+        """What this process finds out about its batch; nothing about an empty one."""
+        if not inputs:
+            return _Answer()
+        loss, predictions, labels = self.predict(inputs)
+        size = rows(inputs)
+        weight = 0.0 if loss is None else self.items(inputs)
+        answer = _Answer(float(loss) * weight if loss is not None and weight else 0.0, weight, size)
+        if not self.keep and not self.by_batch:
+            return answer
+        if predictions is not None and self.preprocess is not None:
+            predictions = self.preprocess(predictions, labels)
+        answer.parts = {
+            "predictions": predictions,
+            "labels": labels,
+            "inputs": inputs[self.main_input] if "inputs" in self.include else None,
+            "losses": None if loss is None or "loss" not in self.include else loss.detach().repeat(size),
+        }
+        if distributed.place().world_size > 1:
+            answer.parts = {name: None if part is None else to_numpy(part) for name, part in answer.parts.items()}
+        return answer
+
+
+@dataclass
+class _Answer:
+    """The sum of a batch's losses, over how many items, of how many examples; and what metrics are made of."""
+
+    loss: float = 0.0
+    items: float = 0.0
+    size: int = 0
+    parts: dict[str, Any] = field(default_factory=dict)
+
+
+def _together(parts: list[Any]) -> Any:
+    """The parts of all processes as one, the tensors that one process would have."""
+    if len(parts) < 2 and distributed.place().world_size == 1:
+        return parts[0] if parts else None
+    return _tensors(joined(list(parts), None))
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, dict):
+        return {key: _tensors(part) for key, part in value.items()}
+    return value if value is None else tuple(map(_tensors, value))
 
 
 def split(outputs: Any, labelled: bool, ignored: Iterable[str] | None) -> Any:
@@ -196,11 +236,3 @@ def _both(parts: Mapping[str, Any]) -> bool:
 
 def _prediction(parts: Mapping[str, Any]) -> EvalPrediction:
     return EvalPrediction(parts["predictions"], parts["labels"], parts["inputs"], parts["losses"])
-
-
-def _with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
-    """Each batch with whether it is the last."""
-    ahead = next(batches, None)
-    while ahead is not None:
-        batch, ahead = ahead, next(batches, None)
-        yield batch, ahead is None

@@ -12,14 +12,14 @@ from torch import nn
 from formers.errors import InputError
 from formers.models.heads import IGNORED
 from formers.training.arguments import TrainingArguments
-from formers.training.data import LABELS, is_map_style, transforms
+from formers.training.data import LABELS, bare, is_map_style, transforms
 
 
 def label_names(model: nn.Module, args: TrainingArguments) -> list[str]:
     """The names of a model's labels, from the arguments or the model's forward."""
     if args.label_names is not None:
         return args.label_names
-    names = inspect.signature(model.forward).parameters
+    names = inspect.signature(bare(model).forward).parameters
     found = [name for name in names if "label" in name]
     return found or [name for name in ("start_positions", "end_positions") if name in names]
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from formers.errors import InputError
 from formers.models.architectures import Discriminator
 from formers.models.heads import IGNORED
+from formers.training.data import bare
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Objective:
         labels = inputs.get("labels")
         if not isinstance(labels, Tensor):
             return self._spans(inputs)
-        if isinstance(self.model, Discriminator):
+        if isinstance(bare(self.model), Discriminator):
             mask = inputs.get("attention_mask")
             return float(labels.numel() if mask is None else (mask == 1).sum())
         if labels.is_floating_point():
@@ -108,7 +109,7 @@ def class_weights(values: Any, num_labels: int) -> Tensor:
 
 def _shifts(model: nn.Module) -> bool:
     """Whether position i predicts the label of position i + 1."""
-    return type(model).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+    return type(bare(model)).__name__.endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _loss(outputs: Any) -> Tensor:

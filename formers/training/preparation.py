@@ -3,29 +3,69 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from formers.errors import InputError
-from formers.training import labels, optimization
+from formers.seed import set_seed
+from formers.training import data, distributed, labels, optimization, reference, reporting, validation
 from formers.training.arguments import TrainingArguments
+from formers.training.callbacks import (
+    Callbacks,
+    DefaultFlowCallback,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerState,
+)
+from formers.training.collators import DataCollatorWithPadding, default_data_collator
 from formers.training.losses import Objective, class_weights
 
+logger = logging.getLogger("formers")
 
-def model_of(model: Any, model_init: Callable[..., nn.Module] | None) -> nn.Module:
-    """The model that was given, or that `model_init` makes."""
+
+def begin(args: TrainingArguments) -> None:
+    """Check the settings, join the other processes if there are any, and seed the random numbers."""
+    reference.check(args)
+    validation.validate(args)
+    level = args.get_process_log_level()
+    if level != "passive":
+        logger.setLevel(level.upper())
+    distributed.start(args.ddp_backend, args.ddp_timeout, args.device.type == "cuda")
+    set_seed(args.seed, args.full_determinism)
+
+
+def callbacks_of(args: TrainingArguments, own: Sequence[TrainerCallback | type[TrainerCallback]]) -> Callbacks:
+    """The caller's callbacks and those that log: these in the first process alone."""
+    progress = PrinterCallback if args.disable_tqdm else ProgressCallback
+    trackers = [reporting.TensorBoardCallback] if args.report_to else []
+    logging_ones = [reporting.MetricsCallback, *trackers, progress] if args.process_index == 0 else []
+    return Callbacks([DefaultFlowCallback, *own, *logging_ones])
+
+
+def collator_of(given: Any, processing_class: Any) -> Callable[[list[Any]], Any]:
+    """The collator that was given, or one that pads where there is a tokenizer."""
+    if given is not None:
+        found: Callable[[list[Any]], Any] = given
+        return found
+    return DataCollatorWithPadding(processing_class) if hasattr(processing_class, "pad") else default_data_collator
+
+
+def model_of(model: Any, model_init: Callable[..., nn.Module] | None, trial: Any = None) -> nn.Module:
+    """The model that was given, or that `model_init` makes, for a trial of a search if it takes one."""
     if model is not None and model_init is not None:
         raise InputError("Both model and model_init were given.", "Pass one of them.")
     if model_init is not None:
-        # The reference may hand over a trial of a search; there is none here.
         parameters = inspect.signature(model_init).parameters.values()
-        needed = [
-            p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        model = model_init(*([None] if needed else []))
+        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        wanted = any(p.default is p.empty or (trial is not None and p.name == "trial") for p in places)
+        model = model_init(*([trial] if wanted else []))
     if not isinstance(model, nn.Module):
         raise InputError(
             f"model is {'missing' if model is None else f'a {type(model).__name__}'}.",
@@ -56,26 +96,21 @@ def check_choices(
         )
 
 
-def check_head(model: nn.Module, own_loss: bool) -> None:
-    """Raise for a bare model: it gives no loss."""
+def check_training(
+    model: nn.Module, loader: Any, train_dataset: Any, eval_dataset: Any, own_loss: bool, names: list[str]
+) -> None:
+    """Raise for a model and data that do not fit, before work starts; detect the kind of labels."""
     if getattr(model, "head_name", None) == "" and not own_loss:
         raise InputError(
             f"{type(model).__name__} has no head, and so no loss.",
             "Use a model with one, such as AutoModelForSequenceClassification, or pass compute_loss_func.",
         )
-
-
-def check_data(model: nn.Module, train_dataset: Any, eval_dataset: Any) -> None:
-    """Detect the kind of labels, and raise for classes that the model does not have."""
     labels.detect_problem(model, train_dataset)
     several = isinstance(eval_dataset, Mapping)
     sets = {f"eval_dataset[{k!r}]": v for k, v in eval_dataset.items()} if several else {"eval_dataset": eval_dataset}
     for name, dataset in {"train_dataset": train_dataset, **sets}.items():
         labels.check_labels(model, dataset, name)
-
-
-def check_sample(batch: Mapping[str, Any] | None, names: list[str]) -> None:
-    """Raise for a batch without labels."""
+    batch = loader.sample() if isinstance(loader, data.Loader) and not own_loss else None
     if batch is not None and not any(batch.get(name) is not None for name in names):
         raise InputError(
             f"The training data has no labels: a batch has {', '.join(batch)}, and the model takes "
@@ -84,11 +119,30 @@ def check_sample(batch: Mapping[str, Any] | None, names: list[str]) -> None:
         )
 
 
+def state_of(args: TrainingArguments, max_steps: int, epochs: int, trial: Any) -> TrainerState:
+    """The state of a training that begins; of a trial of a search if there is one."""
+    return TrainerState(
+        max_steps=max_steps,
+        num_train_epochs=epochs,
+        train_batch_size=args.train_batch_size,
+        started=distributed.broadcast(time.time()),
+        is_local_process_zero=args.local_process_index == 0,
+        is_world_process_zero=args.process_index == 0,
+        is_hyper_param_search=trial is not None,
+        trial_name=None if trial is None else args.run_name,
+        trial_params=None if trial is None else dict(trial.params),
+    )
+
+
 def make_ready(model: Any, args: TrainingArguments) -> Any:
-    """Put the model on the device, in training mode; returns it, or its compiled form."""
+    """Put the model on the device, in training mode, the same in all processes; returns it, or its compiled form."""
     if args.bf16 and args.device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise InputError("bf16=True, and this GPU has no bfloat16.", "Leave bf16 out.")
     model.to(args.device)
+    distributed.share_weights(model)
+    if args.world_size > 1:
+        # Dropout differs from process to process, as it does from example to example.
+        set_seed(args.seed + args.process_index, args.full_determinism)
     if args.activation_checkpointing:
         if not hasattr(model, "gradient_checkpointing_enable"):
             raise InputError(f"{type(model).__name__} has no gradient checkpointing.", "Leave it out.")
@@ -97,6 +151,20 @@ def make_ready(model: Any, args: TrainingArguments) -> Any:
     if not args.torch_compile:
         return model
     return torch.compile(model, backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode)
+
+
+def parameters_of(model: Any) -> int:
+    """How many parameters a token passes: all but those of embeddings."""
+    inner = data.bare(model)
+    if hasattr(inner, "num_parameters"):
+        return int(inner.num_parameters(exclude_embeddings=True))
+    looked_up = {module.weight for module in inner.modules() if isinstance(module, nn.Embedding)}
+    return sum(parameter.numel() for parameter in inner.parameters() if parameter not in looked_up)
+
+
+def numerics(args: TrainingArguments) -> AbstractContextManager[Any]:
+    """How forward passes compute: in bfloat16 where the arguments say so."""
+    return torch.autocast(args.device.type, torch.bfloat16) if args.bf16 else nullcontext()
 
 
 def weights_of(model: Any, args: TrainingArguments, dataset: Any) -> Any:

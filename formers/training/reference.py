@@ -10,13 +10,11 @@ from typing import Any
 
 from formers.errors import UnsupportedError
 
-_ONE_PROCESS = "formers trains in one process: leave it out."
-_HUB = "Call model.push_to_hub(repo_id) and tokenizer.push_to_hub(repo_id) after training."
+_LAUNCH = "Leave it out: torchrun and accelerate launch tell each process its place."
 _SHARDED = "formers keeps the whole model on one device: leave it out, or use gradient_checkpointing=True for memory."
 _HALF = "Use bf16=True."
-_TPU = "formers trains on a CPU or one GPU: leave it out."
+_TPU = "formers trains on CPUs or GPUs: leave it out."
 _TRACKERS = "The curves are in metrics.jsonl, metrics.csv, training.png and TensorBoard; pass a callback for a tracker."
-_GENERATION = "Call model.generate on the test set after training."
 
 
 def refused(neutral: Any, remedy: str) -> Any:
@@ -50,19 +48,12 @@ class RefusedArguments:
     )
     torch_empty_cache_steps: int | None = refused(None, "Call torch.cuda.empty_cache() in a callback's on_step_end.")
     # Several processes or devices
-    local_rank: int = refused(-1, _ONE_PROCESS)
-    ddp_find_unused_parameters: bool | None = refused(None, _ONE_PROCESS)
-    ddp_bucket_cap_mb: int | None = refused(None, _ONE_PROCESS)
-    ddp_broadcast_buffers: bool | None = refused(None, _ONE_PROCESS)
-    ddp_static_graph: bool | None = refused(None, _ONE_PROCESS)
-    ddp_backend: str | None = refused(None, _ONE_PROCESS)
-    ddp_timeout: int = refused(1800, _ONE_PROCESS)
-    log_on_each_node: bool = refused(True, _ONE_PROCESS)
-    save_on_each_node: bool = refused(False, _ONE_PROCESS)
-    log_level_replica: str = refused("warning", _ONE_PROCESS)
-    eval_use_gather_object: bool = refused(False, _ONE_PROCESS)
-    accelerator_config: str | None = refused(None, _ONE_PROCESS)
-    parallelism_config: str | None = refused(None, _ONE_PROCESS)
+    local_rank: int = refused(-1, _LAUNCH)
+    ddp_broadcast_buffers: bool | None = refused(
+        None, "Leave it out: buffers are those of the first process when training starts, then each process's own."
+    )
+    accelerator_config: str | None = refused(None, _SHARDED)
+    parallelism_config: str | None = refused(None, _SHARDED)
     fsdp: str | None = refused(None, _SHARDED)
     fsdp_config: str | None = refused(None, _SHARDED)
     fsdp_min_num_params: int = refused(0, _SHARDED)
@@ -91,35 +82,16 @@ class RefusedArguments:
     trackio_space_id: str | None = refused(None, _TRACKERS)
     trackio_bucket_id: str | None = refused(None, _TRACKERS)
     trackio_static_space_id: str | None = refused(None, _TRACKERS)
-    ray_scope: str = refused("last", "Search hyperparameters in a loop around Trainer(model_init=…).")
-    # The hub
-    push_to_hub: bool = refused(False, _HUB)
-    hub_model_id: str | None = refused(None, _HUB)
-    hub_strategy: str = refused("every_save", _HUB)
-    hub_token: str | None = refused(None, _HUB)
-    hub_private_repo: bool | None = refused(None, _HUB)
-    hub_always_push: bool = refused(False, _HUB)
-    hub_revision: str | None = refused(None, _HUB)
-    push_to_hub_model_id: str | None = refused(None, _HUB)
-    push_to_hub_organization: str | None = refused(None, _HUB)
-    push_to_hub_token: str | None = refused(None, _HUB)
-
-
-@dataclass(kw_only=True)
-class RefusedGenerationArguments:
-    """The same for the arguments that training of sequence-to-sequence models adds."""
-
-    sortish_sampler: bool = refused(False, 'Use train_sampling_strategy="group_by_length".')
-    predict_with_generate: bool = refused(False, _GENERATION)
-    generation_max_length: int | None = refused(None, _GENERATION)
-    generation_num_beams: int | None = refused(None, _GENERATION)
-    generation_config: str | None = refused(None, _GENERATION)
+    ray_scope: str = refused("last", 'Search with backend="optuna": leave it out.')
 
 
 # Values that mean the neutral one in another version of the reference.
 _ALSO_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "trackio_space_id": ("trackio",),
     "local_rank": (0,),
+    "ddp_broadcast_buffers": (False,),
+    # Without the filter the reference shows such a loss; here it stops the training.
+    "logging_nan_inf_filter": (False,),
     "debug": ([], None),
     "fsdp": ("", []),
 }

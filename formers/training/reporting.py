@@ -8,8 +8,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from formers.errors import InputError
 from formers.hub.atomic import staged, write_text
 from formers.training.arguments import TrainingArguments
 from formers.training.callbacks import TrainerCallback, TrainerControl, TrainerState
@@ -17,7 +18,8 @@ from formers.training.callbacks import TrainerCallback, TrainerControl, TrainerS
 JSONL, CSV, PLOT, CARD = "metrics.jsonl", "metrics.csv", "training.png", "README.md"
 # Marks model cards that may be written again.
 _MARK = "<!-- Written by formers' Trainer. Delete this line to keep your changes. -->"
-_SPEED = ("runtime", "samples_per_second", "steps_per_second", "tokens_per_second")
+# Endings of the names of measurements, which are no metrics.
+SPEED = ("runtime", "samples_per_second", "steps_per_second", "tokens_per_second")
 Entry = Mapping[str, Any]
 
 
@@ -107,36 +109,61 @@ def plot(history: Sequence[Entry], path: Path, title: str) -> Path | None:
     return path
 
 
+class CardFields(TypedDict, total=False):
+    """What a model card may say besides what the training knows."""
+
+    language: str | None
+    license: str | None
+    tags: str | list[str] | None
+    model_name: str | None
+    finetuned_from: str | None
+    tasks: str | list[str] | None
+    dataset_tags: str | list[str] | None
+    dataset: str | list[str] | None
+    dataset_args: str | list[str] | None
+
+
 def write_card(
-    path: Path,
-    *,
-    name: str,
-    base_model: str,
     args: TrainingArguments,
+    model: Any,
     datasets: Mapping[str, Any],
     history: Sequence[Entry],
-    extra: Mapping[str, Any] | None = None,
+    given: CardFields,
 ) -> Path | None:
-    """Write a model card with data, settings and results; a card of someone else's stays, and None comes back.
+    """Write README.md with data, settings and results into the output folder.
 
-    extra: further lines of the card's header.
+    A card of someone else's stays, and None comes back.
     """
+    if unknown := given.keys() - CardFields.__annotations__.keys():
+        raise InputError(
+            f"A model card has no {', '.join(sorted(unknown))}.", f"It has {', '.join(CardFields.__annotations__)}."
+        )
+    path = folder_of(args) / CARD
     if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
         return None
-    header = {"library_name": "formers", **({"base_model": base_model} if base_model else {}), **(extra or {})}
+    base_model = given.get("finetuned_from") or getattr(model, "name_or_path", None)
+    header = {
+        "library_name": "formers",
+        "base_model": base_model or None,
+        "language": given.get("language"),
+        "license": given.get("license"),
+        "tags": given.get("tags"),
+        "pipeline_tag": given.get("tasks"),
+        "datasets": given.get("dataset_tags") or given.get("dataset"),
+        "dataset_args": given.get("dataset_args"),
+    }
     origin = f"Fine-tuned from `{base_model}`" if base_model else "Trained"
-    given = {split: dataset for split, dataset in datasets.items() if dataset is not None}
-    data = [f"* {split}: {_size(dataset)}" for split, dataset in given.items()]
+    data = [f"* {split}: {_size(dataset)}" for split, dataset in datasets.items() if dataset is not None]
     neutral = TrainingArguments(args.output_dir).to_dict()
     always = ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "seed")
     settings = {k: v for k, v in args.to_dict().items() if v != neutral[k] or k in always}
     lines = [
         "---",
-        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in header.items()),
+        *(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in header.items() if v is not None),
         "---",
         _MARK,
         "",
-        f"# {name}",
+        f"# {given.get('model_name') or args.run_name}",
         "",
         f"{origin} with formers.",
         "",
@@ -158,7 +185,7 @@ def _size(dataset: Any) -> str:
 
 def _results(history: Sequence[Entry]) -> list[str]:
     evaluations = [e for e in history if any(key.startswith("eval_") for key in e)]
-    names = [n for e in evaluations for n in e if n.startswith("eval_") and not n.endswith(_SPEED)]
+    names = [n for e in evaluations for n in e if n.startswith("eval_") and not n.endswith(SPEED)]
     columns = list(dict.fromkeys(names))
     if not columns:
         return []
@@ -187,7 +214,7 @@ def _panels(history: Sequence[Entry]) -> dict[str, dict[str, list[tuple[int, flo
                 panel = "loss"
             elif name == "learning_rate":
                 panel = name
-            elif name.startswith("eval_") and not name.endswith(_SPEED):
+            elif name.startswith("eval_") and not name.endswith(SPEED):
                 panel = "evaluation"
             else:
                 continue

@@ -207,6 +207,8 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, request: _Request) -> Any:
         epoch, step, items = request
+        if not items:  # more processes than examples left
+            return {}
         number = step_seed(self.seed, epoch, step, self.rank)
         with randomness(number):
             if hasattr(self.collate, "reseed"):

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from formers.errors import InputError, UnsupportedError
+from formers.errors import InputError
 from formers.seed import set_seed
-from formers.training import checkpoints, data, labels, losses, preparation, reporting
+from formers.training import checkpoints, data, distributed, labels, losses, preparation, reporting
 from formers.training.arguments import TrainingArguments
-from formers.training.callbacks import (
-    Callbacks,
-    DefaultFlowCallback,
-    PrinterCallback,
-    ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    metric_value,
-)
-from formers.training.collators import DataCollatorWithPadding, default_data_collator
+from formers.training.callbacks import TrainerCallback, TrainerControl, TrainerState, metric_value
 from formers.training.data import Batch, Loader
 from formers.training.evaluation import EvalLoopOutput, Evaluation, PredictionOutput, TrainOutput, speed, split
-
-logger = logging.getLogger("formers")
+from formers.training.publishing import Publisher
+from formers.training.reporting import CardFields
+from formers.training.search import BestRun, Search, SearchOptions
 
 
 class Trainer:
@@ -66,17 +56,13 @@ class Trainer:
         tokenizer: Any = None,
     ) -> None:
         self.args = args = args or TrainingArguments("tmp_trainer")
-        if args.log_level != "passive":
-            logger.setLevel(args.log_level.upper())
-        set_seed(args.seed, args.full_determinism)
+        preparation.begin(args)
         self.model_init = model_init
         self.model: Any = preparation.model_of(model, model_init)
         self.model_wrapped: Any = self.model
         preparation.check_choices(args, eval_dataset, model_init, optimizers, optimizer_cls_and_kwargs)
         self.processing_class = preparation.one_tokenizer(processing_class, tokenizer)
-        padded = self.processing_class is not None and hasattr(self.processing_class, "pad")
-        default = DataCollatorWithPadding(self.processing_class) if padded else default_data_collator
-        self.data_collator: Callable[[list[Any]], Batch] = data_collator or default
+        self.data_collator = preparation.collator_of(data_collator, self.processing_class)
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
         self.optimizers = optimizers
@@ -91,11 +77,10 @@ class Trainer:
         self.objective = preparation.objective_of(self.model, args, self.label_names, known, compute_loss_func)
         self.state = TrainerState()
         self.control = TrainerControl()
-        progress = PrinterCallback if args.disable_tqdm else ProgressCallback
-        trackers = [reporting.TensorBoardCallback] if args.report_to else []
-        self.callbacks = Callbacks(
-            [DefaultFlowCallback, *(callbacks or ()), reporting.MetricsCallback, *trackers, progress]
-        )
+        self.callbacks = preparation.callbacks_of(args, callbacks or ())
+        self.publisher = Publisher(args) if args.push_to_hub and args.process_index == 0 else None
+        # What a search is told: the metrics and the step of every evaluation.
+        self.report: Callable[[dict[str, float], int], None] | None = None
         self._train_loader: Any = None
         self._eval_loader: Any = None
         self._event("on_init_end")
@@ -115,22 +100,20 @@ class Trainer:
     ) -> TrainOutput:
         """Train as the arguments say. `resume_from_checkpoint`: a checkpoint's folder, or True for the last one.
 
-        A resumed training ends with the weights that an uninterrupted one has, bit by bit.
+        A resumed training ends with the weights that an uninterrupted one has, bit by bit. `trial` of a search is
+        handed to `model_init`.
         """
-        if trial is not None:
-            self.hyperparameter_search()
         args = self.args
         wish = args.resume_from_checkpoint if resume_from_checkpoint is None else resume_from_checkpoint
         checkpoint = checkpoints.to_resume(wish, str(args.output_dir))
         set_seed(args.seed, args.full_determinism)
         if self.model_init is not None:
-            self.model = self.model_wrapped = preparation.model_of(None, self.model_init)
+            self.model = self.model_wrapped = preparation.model_of(None, self.model_init, trial)
         own_loss = type(self).compute_loss is not Trainer.compute_loss or self.compute_loss_func is not None
-        preparation.check_head(self.model, own_loss)
         self._train_loader = loader = self.get_train_dataloader()
-        preparation.check_data(self.model, self.train_dataset, self.eval_dataset)
-        if isinstance(loader, Loader) and not own_loss:
-            preparation.check_sample(loader.sample(), self.label_names)
+        preparation.check_training(
+            self.model, loader, self.train_dataset, self.eval_dataset, own_loss, self.label_names
+        )
         max_steps, epochs, batches = data.length(loader, args)
         weights = preparation.weights_of(self.model, args, self.train_dataset)
         self.objective = preparation.objective_of(self.model, args, self.label_names, weights, self.compute_loss_func)
@@ -138,19 +121,16 @@ class Trainer:
         self.optimizer, self.lr_scheduler = self.optimizers
         self.create_optimizer_and_scheduler(max_steps)
         assert self.optimizer is not None
-        self.state = TrainerState(
-            max_steps=max_steps,
-            num_train_epochs=epochs,
-            train_batch_size=args.train_batch_size,
-            started=time.time(),
-        )
+        self.state = preparation.state_of(args, max_steps, epochs, trial)
         self.control = TrainerControl()
         if args.save_strategy != "no" and not args.save_only_model:
             checkpoints.check_saveable(self.optimizer, self.lr_scheduler)
+        self._parameters = preparation.parameters_of(self.model)
         if checkpoint is not None:
-            self._resume(checkpoint, max_steps)
+            self._resume(checkpoint)
         self.state.compute_steps(args, max_steps)
-        checkpoints.clean(str(args.output_dir))
+        if args.should_save:
+            checkpoints.clean(str(args.output_dir))
         return self._fit(loader, batches, ignore_keys_for_eval)
 
     def _fit(self, loader: Any, batches: int | None, ignore_keys: list[str] | None) -> TrainOutput:
@@ -189,13 +169,16 @@ class Trainer:
                 )
         if args.load_best_model_at_end:
             checkpoints.load_best(self.model, state)
-        metrics = speed("train", begin, examples, state.global_step - first_step)
+        metrics = speed("train", begin, distributed.total(examples)[0], state.global_step - first_step)
+        metrics["total_flos"] = state.total_flos
         metrics["train_loss"] = state.loss_sum / max(1, state.global_step)
         if args.include_num_input_tokens_seen != "no":
             metrics["train_tokens_per_second"] = round(state.num_input_tokens_seen / metrics["train_runtime"], 3)
         self.log(dict(metrics))
         self._event("on_train_end")
         self.create_model_card()
+        if self.publisher is not None:
+            self.publisher.finish()
         return TrainOutput(state.global_step, metrics["train_loss"], {**metrics, "epoch": state.epoch})
 
     def _step(self, window: list[Batch]) -> tuple[float | None, float]:
@@ -206,14 +189,19 @@ class Trainer:
         control.should_log = control.should_evaluate = control.should_save = False
         self._event("on_step_begin")
         items = [self.objective.items(batch) for batch in window]
-        loss = 0.0
+        (whole,) = distributed.total(sum(items))
+        loss = tokens = flos = 0.0
         for number, (batch, count) in enumerate(zip(window, items, strict=True), start=1):
             if count:
-                share = count / sum(items)
-                loss += float(self.training_step(self.model_wrapped, batch, count, share))
-            state.num_input_tokens_seen += data.tokens(batch, self._main_input, str(args.include_num_input_tokens_seen))
+                loss += float(self.training_step(self.model_wrapped, batch, count, count / whole))
+            tokens += data.tokens(batch, self._main_input, str(args.include_num_input_tokens_seen))
+            flos += self.floating_point_ops(batch)
             if number < len(window):
                 self._event("on_substep_end")
+        loss, tokens, flos = distributed.total(loss, tokens, flos)
+        distributed.add_gradients(self.model, args.ddp_bucket_cap_mb)
+        state.num_input_tokens_seen += int(tokens)
+        state.total_flos += flos
         checkpoints.check_finite("loss", loss, state, args)
         norm = None
         if args.max_grad_norm:
@@ -235,7 +223,7 @@ class Trainer:
     ) -> Tensor:
         """Add the gradient of `share` times a batch's mean loss, and return that product."""
         inputs = self._prepare_inputs(inputs)
-        with self._autocast():
+        with preparation.numerics(self.args):
             loss = self._loss(model, inputs, num_items_in_batch, return_outputs=False)
         loss = loss * share
         loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
@@ -248,6 +236,11 @@ class Trainer:
         """The mean loss of a batch, with `return_outputs` also the model's outputs. To be overridden."""
         loss, outputs = self.objective(model, inputs, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: Batch) -> float:
+        """Operations to train on a batch, as the model counts them; else 6 for each token and parameter."""
+        own = getattr(self.model, "floating_point_ops", None)
+        return float(own(inputs)) if own else 6.0 * data.tokens(inputs, self._main_input, "all") * self._parameters
 
     def _loss(self, model: nn.Module, inputs: Batch, items: float | None, return_outputs: bool) -> Any:
         if losses.takes_items(self.compute_loss):
@@ -298,6 +291,8 @@ class Trainer:
     def _evaluate(self, ignore_keys: list[str] | None) -> None:
         args = self.args
         metrics = self.evaluate(ignore_keys=ignore_keys)
+        if self.report is not None:
+            self.report(metrics, self.state.global_step)
         if args.metric_for_best_model is None:
             return
         value = metric_value(metrics, args)
@@ -315,35 +310,47 @@ class Trainer:
         state.best_model_checkpoint = checkpoints.best(folder, state)
         state.stateful_callbacks = self.callbacks.states()
         whole = not args.save_only_model
-        checkpoints.save(
-            folder,
-            self.model,
-            state,
-            args,
-            optimizer=self.optimizer if whole else None,
-            scheduler=self.lr_scheduler if whole else None,
-            processing_class=self._saved_tokenizer(),
-        )
-        checkpoints.rotate(folder, args.save_total_limit, state)
+        rng = distributed.gather(checkpoints.rng_state())
+        if args.should_save:
+            saved = checkpoints.save(
+                folder,
+                self.model,
+                state,
+                args,
+                optimizer=self.optimizer if whole else None,
+                scheduler=self.lr_scheduler if whole else None,
+                processing_class=self._saved_tokenizer(),
+                rng=rng,
+            )
+            if self.publisher is not None:
+                self.publisher.push_checkpoint(saved)
+            checkpoints.rotate(folder, args.save_total_limit, state)
+        distributed.wait()
 
-    def _resume(self, checkpoint: Path, max_steps: int) -> None:
+    def _resume(self, checkpoint: Path) -> None:
         assert self.optimizer is not None
+        here, fresh = distributed.place(), self.state
         self.state = checkpoints.load_state(checkpoint)
-        self.state.max_steps = max_steps
+        self.state.max_steps, self.state.is_world_process_zero = fresh.max_steps, fresh.is_world_process_zero
+        self.state.is_local_process_zero = fresh.is_local_process_zero
         checkpoints.load_model(self.model, checkpoint)
-        checkpoints.load_progress(checkpoint, self.optimizer, self.lr_scheduler)
+        checkpoints.load_progress(checkpoint, self.optimizer, self.lr_scheduler, here.rank, here.world_size)
         if self.args.restore_callback_states_from_checkpoint:
             self.callbacks.restore(self.state.stateful_callbacks)
 
-    def save_model(self, output_dir: str | PathLike[str] | None = None) -> None:
-        """Write weights, configuration, tokenizer and training arguments."""
+    def save_model(self, output_dir: str | PathLike[str] | None = None, _internal_call: bool = False) -> None:
+        """Write weights, configuration, tokenizer and training arguments; with `push_to_hub` also to the hub."""
         folder = Path(str(self.args.output_dir) if output_dir is None else output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.save_model(self.model, folder, self.args, self._saved_tokenizer())
+        if self.args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+            checkpoints.save_model(self.model, folder, self.args, self._saved_tokenizer())
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub("Model save")
 
     def save_state(self) -> None:
         """Write trainer_state.json into the output folder."""
-        self.state.save_to_json(reporting.folder_of(self.args) / checkpoints.STATE)
+        if self.args.should_save:
+            self.state.save_to_json(reporting.folder_of(self.args) / checkpoints.STATE)
 
     def _saved_tokenizer(self) -> Any:
         found = self.processing_class or getattr(self.data_collator, "tokenizer", None)
@@ -392,7 +399,7 @@ class Trainer:
         """Loss, predictions and labels of a batch, each None where there is none. To be overridden."""
         inputs = self._prepare_inputs(inputs)
         found = [inputs[name] for name in self.label_names if inputs.get(name) is not None]
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), preparation.numerics(self.args):
             if found:
                 loss, outputs = self._loss(model, inputs, self.objective.items(inputs), return_outputs=True)
             else:
@@ -423,7 +430,7 @@ class Trainer:
             after_batch=lambda: self._event("on_prediction_step"),
         ).run(prefix, loader.indices() if isinstance(loader, Loader) else None)
         model.train(was_training)
-        steps = math.ceil(output.num_samples / args.eval_batch_size)
+        steps = math.ceil(output.num_samples / (args.eval_batch_size * args.world_size))
         output.metrics.update(speed(prefix, begin, output.num_samples, steps))
         return output
 
@@ -440,30 +447,11 @@ class Trainer:
         state.log_history.append({**logs, "step": state.global_step})
         self._event("on_log", logs=logs)
 
-    def create_model_card(
-        self,
-        language: str | None = None,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-        tasks: str | list[str] | None = None,
-        dataset_tags: str | list[str] | None = None,
-        dataset: str | list[str] | None = None,
-        dataset_args: str | list[str] | None = None,
-    ) -> None:
+    def create_model_card(self, **given: Unpack[CardFields]) -> None:
         """Write README.md with data, settings and results into the output folder, unless it holds another one."""
-        header = {"language": language, "license": license, "tags": tags, "pipeline_tag": tasks}
-        header |= {"datasets": dataset_tags or dataset, "dataset_args": dataset_args}
-        reporting.write_card(
-            reporting.folder_of(self.args) / reporting.CARD,
-            name=model_name or str(self.args.run_name),
-            base_model=finetuned_from or getattr(self.model, "name_or_path", None) or "",
-            args=self.args,
-            datasets={"training": self.train_dataset, "evaluation": self.eval_dataset},
-            history=self.state.log_history,
-            extra={name: value for name, value in header.items() if value is not None},
-        )
+        if self.is_world_process_zero():
+            datasets = {"training": self.train_dataset, "evaluation": self.eval_dataset}
+            reporting.write_card(self.args, self.model, datasets, self.state.log_history, given)
 
     def add_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
         """Add a callback."""
@@ -478,24 +466,52 @@ class Trainer:
         self.callbacks.pop(callback)
 
     def is_world_process_zero(self) -> bool:
-        """Whether this is the process that writes."""
-        return True
+        """Whether this is the first of all processes."""
+        return self.args.process_index == 0
 
-    is_local_process_zero = is_world_process_zero
+    def is_local_process_zero(self) -> bool:
+        """Whether this is the first process of its computer."""
+        return self.args.local_process_index == 0
 
-    def hyperparameter_search(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise UnsupportedError(
-            "Searching hyperparameters is not supported.",
-            "Make a Trainer with model_init= for each setting in a loop, and compare evaluate().",
-        )
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], Mapping[str, Any]] | None = None,
+        compute_objective: Callable[[dict[str, float]], Any] | None = None,
+        n_trials: int = 20,
+        direction: str | list[str] = "minimize",
+        backend: str | None = None,
+        hp_name: Callable[[Any], str] | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> BestRun | list[BestRun]:
+        """Train `n_trials` times with hyperparameters that optuna chooses, each in a folder run-<number>; the best run.
 
-    def push_to_hub(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise UnsupportedError(
-            "The Trainer does not upload.",
-            "Call trainer.model.push_to_hub(repo_id) and tokenizer.push_to_hub(repo_id).",
-        )
+        `hp_space` takes optuna's trial and returns TrainingArguments by name; `compute_objective` makes the number to
+        minimise or maximise of an evaluation's metrics: by default their sum, or the loss where there are no others.
+        Trials are given up by the `pruner` at evaluations. With a list as `direction` there is one number for each,
+        and all runs come back that no other beats. `options` are optuna's.
+        """
+        found = Search(self, hp_space, compute_objective, direction, backend, hp_name, options)
+        return found.run(n_trials)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **card: Unpack[CardFields],
+    ) -> Any:
+        """Save the model and upload the output folder: the commit, or its future unless `blocking`.
+
+        The repository is `args.hub_model_id`, or has the folder's name; it is made if need be, `private` or not.
+        Only the first process uploads; the others get None.
+        """
+        if self.publisher is None and self.is_world_process_zero():
+            self.publisher = Publisher(self.args, token, private)
+        self.save_model(_internal_call=True)
+        self.create_model_card(**card)
+        return None if self.publisher is None else self.publisher.push(commit_message, blocking, token, revision)
 
     def _event(self, event: str, **more: Any) -> None:
         self.control = self.callbacks.call(
@@ -511,9 +527,6 @@ class Trainer:
             eval_dataloader=self._eval_loader,
             **more,
         )
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.args.device.type, torch.bfloat16) if self.args.bf16 else nullcontext()
 
     def _prepare_inputs(self, inputs: Batch) -> dict[str, Any]:
         device = self.args.device

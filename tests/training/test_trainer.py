@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from formers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForTokenClassification
-from formers.errors import InputError, UnsupportedError
+from formers.errors import InputError
 from formers.training.callbacks import TrainerCallback
 from formers.training.collators import DataCollatorForTokenClassification, DataCollatorWithPadding
 from formers.training.trainer import Trainer
@@ -404,16 +404,6 @@ def test_models(tmp_path: Path) -> None:
     made.train()
     assert made.model is not first
     trainer(tmp_path, model_init=lambda trial: model(), max_steps=1).train()
-
-
-def test_what_comes_later(tmp_path: Path) -> None:
-    made = trainer(tmp_path)
-    with pytest.raises(UnsupportedError, match="in a loop"):
-        made.hyperparameter_search(n_trials=3)
-    with pytest.raises(UnsupportedError, match="in a loop"):
-        made.train(trial=object())
-    with pytest.raises(UnsupportedError, match=r"model.push_to_hub"):
-        made.push_to_hub("name")
 
 
 def test_training_again_starts_anew(tmp_path: Path) -> None:
