@@ -194,6 +194,7 @@ class PreTrainedConfig:
         """InputError for a name that is neither a value of this configuration nor among `extra`."""
         known = {field.name for field in dataclasses.fields(cls)} | {"num_labels", "attn_implementation"}
         known |= {*cls.attribute_map, *_ALIASES, *extra}
+        known |= {name for name in dir(cls) if isinstance(getattr(cls, name, None), property)}
         for name in given:
             if name not in known:
                 near = get_close_matches(name, known, 1, 0.75)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from formers.layers.cache import Cache
+
 
 @dataclass
 class ModelOutput:
@@ -76,6 +78,16 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 
 @dataclass
+class BaseModelOutputWithPast(ModelOutput):
+    """As BaseModelOutput, with the cache `past_key_values`."""
+
+    last_hidden_state: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
 class _WithLogits(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -91,6 +103,28 @@ class MaskedLMOutput(_WithLogits):
 @dataclass
 class CausalLMOutput(_WithLogits):
     """`logits` (B, S, V)."""
+
+
+@dataclass
+class CausalLMOutputWithPast(ModelOutput):
+    """`logits` (B, S, V) and the cache `past_key_values`."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class SequenceClassifierOutputWithPast(ModelOutput):
+    """`logits` (B, C) and the cache `past_key_values`."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass

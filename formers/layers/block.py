@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,7 +13,7 @@ from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
 from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
-from formers.layers.linear import Linear
+from formers.layers.linear import JointWeight, Linear
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -27,10 +29,27 @@ class FeedForward(nn.Module):
         self.gate_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias) if spec.gated else None
         self.up_proj = Linear(spec.width, spec.ff_width, bias=spec.ff_bias)
         self.down_proj = Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
+        self.joint: JointWeight | None = None
+
+    def pack(self) -> None:
+        """Join gate and input into one product for inference."""
+        parts = self._parts()
+        if len(parts) > 1 and all(type(part) is Linear and part.weight.device.type == "cpu" for part in parts):
+            self.joint = JointWeight(parts)
+
+    def joined(self) -> Sequence[nn.Module]:
+        """The layers that `pack` has joined."""
+        return () if self.joint is None else self._parts()
+
+    def _parts(self) -> tuple[Linear, ...]:
+        return (self.up_proj,) if self.gate_proj is None else (self.gate_proj, self.up_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, W) to (T, W)."""
-        if self.gate_proj is None:
+        if self.joint is not None and not torch.is_grad_enabled() and self.joint.holds(self._parts()):
+            gate, up = self.joint(x, 0).chunk(2, dim=-1)
+            x = self.activation(gate) * up
+        elif self.gate_proj is None:
             x = self.activation(self.up_proj(x))
         else:
             x = self.activation(self.gate_proj(x)) * self.up_proj(x)

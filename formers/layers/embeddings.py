@@ -32,6 +32,7 @@ class Embeddings(nn.Module):
         super().__init__()
         width = spec.embedding_width or spec.width
         self.dropout = spec.dropout if spec.embedding_dropout is None else spec.embedding_dropout
+        self.scale = spec.embedding_scale
         self.tokens = table(spec.vocab_size, width, padding_idx=_inside(spec.pad_token_id, spec.vocab_size))
         # Padding has one position of its own where positions count real tokens; it is not trained.
         padding = _inside(spec.positions_after, spec.positions or 0)
@@ -51,6 +52,8 @@ class Embeddings(nn.Module):
     def summed(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """The sum of the embeddings (T, E)."""
         x = tokens if tokens.is_floating_point() else _rows(self.tokens, tokens, "token ids", _TOKENS)
+        if self.scale is not None:
+            x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
         if self.token_types is not None:
             weight = self.token_types.weight
             types = None if token_types is None else _rows(self.token_types, token_types, "token types", _TYPES)

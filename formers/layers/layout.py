@@ -8,6 +8,7 @@ reaches across their border.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -74,6 +75,12 @@ class Layout:
     kept: Tensor | None = None
     # Whether some row holds more than one sequence.
     packed: bool = False
+    # The row of each sequence, in the order of the runs; None: in the order of the batch.
+    rows: list[int] | None = None
+
+    def order(self) -> Sequence[int]:
+        """The row of each sequence, in the order of the runs."""
+        return range(self.batch) if self.rows is None else self.rows
 
     def gather(self, padded: Tensor) -> Tensor:
         """(B, S, …) to flat (T, …)."""
@@ -113,30 +120,34 @@ def plan(
     pack: bool = True,
     positions: Tensor | None = None,
     first: int = 0,
+    anywhere: bool = False,
 ) -> Layout:
     """The layout of a batch (B, S) with an attention mask (B, S), non-zero where a token counts, or None.
 
     With `pack`, tokens that do not count are dropped and the sequences sorted into runs of equal length, where all
-    padding is on the right. Otherwise the batch stays one run with a mask: heads look at the first place of each row,
-    and what stands there is to come out the same. Where the `positions` (B, S) of all rows count up by one, and restart
-    at 0 or `first` within a row, each restart begins a new sequence; tokens that do not count are always dropped then.
+    padding is on the right, or `anywhere`. Otherwise the batch stays one run with a mask: heads look at the first place
+    of each row, and what stands there is to come out the same. Where the `positions` (B, S) of all rows count up by
+    one, and restart at 0 or `first` within a row, each restart begins a new sequence; tokens that do not count are
+    always dropped then.
     """
     counts = None if mask is None else mask != 0
     packed = None if positions is None else _restarts(counts, positions, first)
     if packed is not None:
-        return Layout(batch, length, *_runs(*packed, causal), packed=True)
+        runs, kept, _ = _runs(*packed, causal)
+        return Layout(batch, length, runs, kept, packed=True)
     if counts is None:
         return Layout(batch, length, [Run(0, batch, length, None, causal)])
     lengths = counts.sum(1).tolist()
     if min(lengths) == length:
         return Layout(batch, length, [Run(0, batch, length, None, causal)])
-    if not (pack and min(lengths) > 0 and _padded_right(counts)):
+    if not (pack and (anywhere or (min(lengths) > 0 and _padded_right(counts)))):
         return Layout(batch, length, [Run(0, batch, length, counts[:, None, None, :], causal)])
-    return Layout(batch, length, *_runs(counts.flatten().nonzero().squeeze(1), lengths, causal))
+    runs, kept, order = _runs(counts.flatten().nonzero().squeeze(1), lengths, causal)
+    return Layout(batch, length, runs, kept, rows=order)
 
 
-def _runs(kept: Tensor, lengths: list[int], causal: bool) -> tuple[list[Run], Tensor]:
-    """Runs of sequences of `lengths`, end to end in `kept`, and the kept tokens in the order of the runs."""
+def _runs(kept: Tensor, lengths: list[int], causal: bool) -> tuple[list[Run], Tensor, list[int]]:
+    """Runs of sequences of `lengths`, end to end in `kept`; the kept tokens and the sequences in the runs' order."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     if lengths != [lengths[row] for row in order]:
         pieces = kept.split(lengths)
@@ -149,7 +160,7 @@ def _runs(kept: Tensor, lengths: list[int], causal: bool) -> tuple[list[Run], Te
         else:
             runs.append(Run(start, 1, size, None, causal))
         start += size
-    return runs, kept
+    return runs, kept, order
 
 
 def _restarts(counts: Tensor | None, positions: Tensor, first: int) -> tuple[Tensor, list[int]] | None:

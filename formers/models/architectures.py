@@ -9,6 +9,14 @@ from torch import Tensor, nn
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.models.base import PreTrainedModel
+from formers.models.causal import (
+    DecoderForCausalLM,
+    DecoderForQuestionAnswering,
+    DecoderForSequenceClassification,
+    DecoderForTokenClassification,
+    DecoderWithHead,
+)
+from formers.models.decoder import DecoderModel
 from formers.models.encoder import Encoded, EncoderModel
 from formers.models.heads import (
     OutputHead,
@@ -407,9 +415,15 @@ def _with_states(output: Any, encoded: Encoded) -> Any:
     return output
 
 
+WITH_HEAD = (EncoderWithHead, DecoderWithHead)
 # The architecture of each head's name; a family's definition may name another.
 ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "Model": EncoderModel,
+    "Decoder": DecoderModel,
+    "DecoderForCausalLM": DecoderForCausalLM,
+    "DecoderForQuestionAnswering": DecoderForQuestionAnswering,
+    "DecoderForSequenceClassification": DecoderForSequenceClassification,
+    "DecoderForTokenClassification": DecoderForTokenClassification,
     "Discriminator": Discriminator,
     "ForCausalLM": ForCausalLM,
     "ForMaskedLM": ForMaskedLM,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from formers.configuration import CONFIG_NAME, PreTrainedConfig
 from formers.errors import ConfigError, InputError
 from formers.hub.files import Source, resolve
-from formers.models.architectures import ARCHITECTURES, EncoderWithHead
+from formers.models.architectures import ARCHITECTURES, WITH_HEAD
 from formers.models.base import PreTrainedModel
 from formers.models.spec import Definition
 from formers.registry import AUTO_CLASSES, FAMILIES
@@ -41,10 +41,10 @@ def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
         "__doc__": f"{family.prefix}: {architecture.__doc__}",
         "definition": defined,
         "config_class": defined.config,
-        "base_model_prefix": defined.base_prefix,
+        "base_model_prefix": defined.prefixes.get(head, defined.base_prefix),
         "head_name": "" if head == "Model" else head,
     }
-    if issubclass(architecture, EncoderWithHead):
+    if issubclass(architecture, WITH_HEAD):
         members["base_class"] = model_class(model_type, "Model")
     return type(name, (architecture,), members)
 

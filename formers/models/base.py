@@ -13,6 +13,8 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.hub.files import Source
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
+from formers.layers.block import FeedForward
+from formers.layers.causal import CausalAttention
 from formers.layers.linear import Linear
 from formers.models import embeddings, keys, loading, saving
 from formers.models.spec import Definition, ModelSpec
@@ -270,7 +272,7 @@ class PreTrainedModel(nn.Module):
         self.eval()
         joined: set[nn.Module] = set()
         for module in self.modules():
-            if isinstance(module, SelfAttention):
+            if isinstance(module, (SelfAttention, CausalAttention, FeedForward)):
                 module.pack()
                 joined.update(module.joined())
             elif isinstance(module, Linear) and module not in joined:

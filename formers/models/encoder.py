@@ -18,6 +18,7 @@ from formers.layers.layout import Layout, Queries, plan
 from formers.layers.positions import positions_after_padding, rotary_table
 from formers.models.base import PreTrainedModel
 from formers.models.heads import TransformLayer
+from formers.models.inputs import check_tokens, fit, given, misfit
 from formers.outputs import BaseModelOutput, BaseModelOutputWithPooling
 
 
@@ -113,26 +114,26 @@ class EncoderModel(PreTrainedModel):
         sequences, none of which sees another: attention, windows, relative positions and convolutions stay within each,
         for every family. Such rows may be longer than one sequence may.
         """
-        output_attentions = _given(output_attentions, self.config.output_attentions)
-        output_hidden_states = _given(output_hidden_states, self.config.output_hidden_states)
-        tokens = _tokens(input_ids, inputs_embeds, self.get_input_embeddings().embedding_dim)
+        output_attentions = given(output_attentions, self.config.output_attentions)
+        output_hidden_states = given(output_hidden_states, self.config.output_hidden_states)
+        tokens = check_tokens(input_ids, inputs_embeds, self.get_input_embeddings().embedding_dim)
         batch, length = tokens.shape[:2]
         if attention_mask is not None and attention_mask.shape != (batch, length):
-            raise _misfit("attention_mask", attention_mask, batch, length)
+            raise misfit("attention_mask", attention_mask, batch, length)
         pack = not (output_attentions or keep_padding) and tokens.device.type == "cpu"
-        given = None if position_ids is None else _fit("position_ids", position_ids, batch, length)
+        places = None if position_ids is None else fit("position_ids", position_ids, batch, length)
         first = self.spec.first_position
-        layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack, positions=given, first=first)
+        layout = plan(batch, length, attention_mask, causal=self.spec.causal, pack=pack, positions=places, first=first)
         if layout.packed and output_attentions:
             raise _packed("their attention maps have no common shape")
         if layout.packed and keep_padding:
             raise _packed("labels on padding, and answers' ends, need rows of one sequence")
         if layout.packed and first_only:
             raise _packed(_ONE_ANSWER)
-        positions = self._positions(tokens, input_ids, given)
+        positions = self._positions(tokens, input_ids, places)
         types = None
         if token_type_ids is not None:
-            types = layout.gather(_fit("token_type_ids", token_type_ids, batch, length))
+            types = layout.gather(fit("token_type_ids", token_type_ids, batch, length))
         flat_positions = layout.gather(positions) if positions is not None else None
         x = self.embeddings(layout.gather(tokens), flat_positions, types)
         if self.spec.even_padding and layout.runs[0].mask is not None:
@@ -195,47 +196,6 @@ class EncoderModel(PreTrainedModel):
         return {t: rotary_table(positions, self.spec.head_dim, t, dtype) for t in sorted(set(self.spec.rope_thetas))}
 
 
-def _given(choice: bool | None, default: bool) -> bool:
-    return default if choice is None else choice
-
-
-def _tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None, width: int) -> Tensor:
-    if (input_ids is None) == (inputs_embeds is None):
-        got = "both" if input_ids is not None else "neither"
-        raise InputError(f"Got {got} of input_ids and inputs_embeds.", "Pass exactly one of them.")
-    if input_ids is not None:
-        _check("input_ids", input_ids, "(batch, length) of whole numbers", 2, floating=False)
-        return input_ids
-    assert inputs_embeds is not None
-    wanted = f"(batch, length, {width}) of floating-point numbers"
-    _check("inputs_embeds", inputs_embeds, wanted, 3, floating=True)
-    if inputs_embeds.shape[2] != width:
-        raise InputError(f"inputs_embeds has the shape {tuple(inputs_embeds.shape)}; {wanted} is expected.", _EMBEDS)
-    return inputs_embeds
-
-
-_EMBEDS = "Make them with model.get_input_embeddings()(input_ids)."
-
-
-def _check(name: str, tokens: Tensor, wanted: str, rank: int, floating: bool) -> None:
-    if not isinstance(tokens, Tensor):
-        raise InputError(
-            f"{name} is a {type(tokens).__name__}; a tensor {wanted} is expected.",
-            'Tokenize with return_tensors="pt", and pass what comes back as model(**encoding).',
-        )
-    if tokens.dim() != rank or 0 in tokens.shape or tokens.is_floating_point() != floating:
-        raise InputError(
-            f"{name} has the shape {tuple(tokens.shape)}, type {tokens.dtype}; a non-empty {wanted} is expected.",
-            _EMBEDS if floating else 'Tokenize a list of texts with return_tensors="pt", or add the batch dimension.',
-        )
-
-
-def _fit(name: str, values: Tensor, batch: int, length: int) -> Tensor:
-    if values.shape[-1] != length or values.dim() > 2 or (values.dim() == 2 and values.shape[0] not in (1, batch)):
-        raise _misfit(name, values, batch, length)
-    return values.expand(batch, length)
-
-
 _ONE_ANSWER = "this head answers once a row"
 
 
@@ -243,11 +203,4 @@ def _packed(why: str) -> InputError:
     return InputError(
         f"The position_ids restart within a row, so that it holds several sequences; {why}.",
         "Pass one sequence a row, or leave position_ids out.",
-    )
-
-
-def _misfit(name: str, values: Tensor, batch: int, length: int) -> InputError:
-    return InputError(
-        f"{name} has the shape {tuple(values.shape)}; the input has {(batch, length)}.",
-        f"Pass {name} as the tokenizer returned it with these ids, or leave it out.",
     )

@@ -32,10 +32,17 @@ class Rename:
 
 @dataclass(frozen=True)
 class Fuse:
-    """The modules `models` stand in one tensor `file`, one after another along the first dimension, in equal parts."""
+    """The modules `models` stand in one tensor `file`, one after another along the first dimension.
+
+    Their parts are as large as `sizes` say, or equal. With `groups` each part comes in so many pieces, one group of
+    pieces after another, as when every head has its query, key and value together. `transpose` as in `Rename`.
+    """
 
     file: str
     models: tuple[str, ...]
+    sizes: tuple[int, ...] | None = None
+    groups: int = 1
+    transpose: bool = False
 
 
 Rule = Rename | Fuse
@@ -43,13 +50,18 @@ Rule = Rename | Fuse
 
 @dataclass(frozen=True)
 class Place:
-    """Where one tensor of the model lies in a checkpoint: part `part` of `parts` of the tensor `key`."""
+    """Where one tensor of the model lies in a checkpoint: part `part` of `parts` of the tensor `key`.
+
+    `sizes` and `groups` as in `Fuse`.
+    """
 
     key: str
     part: int = 0
     parts: int = 1
     transpose: bool = False
     copy: str | None = None
+    sizes: tuple[int, ...] = (1,)
+    groups: int = 1
 
 
 @lru_cache(maxsize=4096)
@@ -75,7 +87,9 @@ def place(name: str, rules: Iterable[Rule]) -> Place:
             if key is None:
                 continue
             if isinstance(rule, Fuse):
-                return Place(key, part, len(models))
+                sizes = rule.sizes or (1,) * len(models)
+                transpose = rule.transpose and key.endswith("weight")
+                return Place(key, part, len(models), transpose, sizes=sizes, groups=rule.groups)
             copy = None if rule.copy is None else _substitute(name, model, rule.copy)
             return Place(key, transpose=rule.transpose and key.endswith("weight"), copy=copy)
     return Place(name)
@@ -88,7 +102,7 @@ def prefixed(rules: Sequence[Rule], file: str, model: str) -> list[Rule]:
         if isinstance(rule, Rename):
             copy = None if rule.copy is None else file + rule.copy
             return replace(rule, file=file + rule.file, model=model + rule.model, copy=copy)
-        return Fuse(file + rule.file, tuple(model + name for name in rule.models))
+        return replace(rule, file=file + rule.file, models=tuple(model + name for name in rule.models))
 
     rest = [Rename(file.rstrip("."), model.rstrip("."))] if model else []
     return [*map(below, rules), *rest]
@@ -96,25 +110,32 @@ def prefixed(rules: Sequence[Rule], file: str, model: str) -> list[Rule]:
 
 def read(where: Place, tensor: Tensor) -> Tensor:
     """The model's tensor from the checkpoint's."""
+    tensor = tensor.t() if where.transpose else tensor
     if where.parts > 1:
-        if tensor.shape[0] % where.parts:
+        units = where.groups * sum(where.sizes)
+        if tensor.shape[0] % units:
             raise CheckpointError(
-                f"The tensor {where.key!r} has {tensor.shape[0]} rows, not a multiple of {where.parts}.",
+                f"The tensor {where.key!r} has {tensor.shape[0]} rows, not a multiple of {units}.",
                 "The file does not fit this architecture; check config.json.",
             )
-        tensor = tensor.chunk(where.parts)[where.part]
-    return tensor.t() if where.transpose else tensor
+        unit = tensor.shape[0] // units
+        grouped = tensor.unflatten(0, (where.groups, sum(where.sizes) * unit))
+        tensor = grouped.split([size * unit for size in where.sizes], dim=1)[where.part].flatten(0, 1)
+    return tensor
 
 
 def write(tensors: Mapping[str, Tensor], locate: Callable[[str], Place], copies: bool) -> dict[str, Tensor]:
     """The checkpoint's tensors from the model's, with the copies that untied embeddings ask for."""
     parts: dict[str, list[Tensor | None]] = {}
+    places: dict[str, Place] = {}
     for name, tensor in tensors.items():
         where = locate(name)
         if copies and where.copy is not None:
             parts[where.copy] = [tensor.clone()]
+            places[where.copy] = Place(where.copy)
         whole = parts.setdefault(where.key, [None] * where.parts)
-        whole[where.part] = tensor.t() if where.transpose else tensor
+        whole[where.part] = tensor
+        places[where.key] = where
     joined: dict[str, Tensor] = {}
     for key, pieces in parts.items():
         present = [piece for piece in pieces if piece is not None]
@@ -122,7 +143,12 @@ def write(tensors: Mapping[str, Tensor], locate: Callable[[str], Place], copies:
             raise CheckpointError(
                 f"Only {len(present)} of {len(pieces)} parts of {key!r} are given.", "Give all parts."
             )
-        joined[key] = present[0] if len(present) == 1 else torch.cat(present)
+        where = places[key]
+        if len(present) == 1:
+            whole_tensor = present[0]
+        else:
+            whole_tensor = torch.cat([p.unflatten(0, (where.groups, -1)) for p in present], dim=1).flatten(0, 1)
+        joined[key] = whole_tensor.t() if where.transpose else whole_tensor
     return joined
 
 

@@ -17,6 +17,7 @@ from formers.errors import CheckpointError, ConfigError, InputError, Unsupported
 from formers.hub.files import ModelFiles, Source, resolve
 from formers.hub.int8 import Dequantized
 from formers.hub.weights import Checkpoint, Weights
+from formers.layers.norms import RMSNorm
 from formers.layers.positions import sinusoids
 from formers.models import keys
 from formers.models.keys import Place
@@ -223,7 +224,8 @@ def own_names(model: PreTrainedModel, state: Mapping[str, Tensor]) -> Mapping[st
 
 def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
     """Random values for the named parameters: normal weights, zero biases, unit norms."""
-    norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+    norms = {f"{name}.weight": 1.0 for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+    norms |= {f"{name}.weight": m.initial for name, m in model.named_modules() if isinstance(m, RMSNorm)}
     pads = {f"{name}.weight": module.padding_idx for name, module in model.named_modules() if _is_embedding(module)}
     with torch.no_grad():
         for name in names:
@@ -231,7 +233,7 @@ def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
             if name.endswith("bias"):
                 parameter.zero_()
             elif name in norms:
-                parameter.fill_(1.0)
+                parameter.fill_(norms[name])
             else:
                 parameter.normal_(0.0, model.spec.initializer_range)
                 if pads.get(name) is not None:

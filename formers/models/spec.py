@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from formers.configuration import PreTrainedConfig
+    from formers.layers.norms import NormKind
+    from formers.layers.rotary import Rotary
     from formers.models.keys import Rule
 
 
@@ -62,6 +64,19 @@ class HeadSpec:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """Feed-forward layers of which a router picks `active` for each token (Shazeer et al., 2017).
+
+    `normalise`: the chosen ones' weights sum to one.
+    """
+
+    count: int
+    active: int
+    width: int
+    normalise: bool = True
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One transformer. Widths in numbers of values, dropouts as probabilities, windows in tokens on either side."""
 
@@ -74,9 +89,20 @@ class ModelSpec:
     head: HeadSpec
     norm_eps: float = 1e-12
     norm_bias: bool = True
+    norm: NormKind = "layer"
     norm_first: bool = False
+    # Each half of a block is normalised before its residual is added (Gemma 2, OLMo 2).
+    norm_outputs: bool = False
+    # A norm after the last block; None: where the norms come first.
+    final_norm: bool | None = None
+    # Attention and feed-forward read the same input, under one norm or two.
+    parallel: bool = False
+    parallel_norms: int = 2
+    # Norms of queries and keys: one for every head, one a head, or one over all heads.
+    query_key_norm: Literal["shared", "each", "whole"] | None = None
     embedding_width: int | None = None
     embedding_norm: bool = True
+    embedding_scale: float | None = None
     positions: int | None = None
     # Positions count from padding_id + 1 over real tokens only (RoBERTa, MPNet).
     positions_after: int | None = None
@@ -84,7 +110,13 @@ class ModelSpec:
     sinusoidal_positions: bool = False
     token_types: int = 0
     pad_token_id: int | None = None
+    # Key and value heads, each shared by several query heads; None: one a head.
+    kv_heads: int | None = None
+    # Width of one head; None: width / heads.
+    head_width: int | None = None
     attention_bias: bool = True
+    # Bias of the attention's output; None: `attention_bias`.
+    output_bias: bool | None = None
     ff_bias: bool = True
     gated: bool = False
     causal: bool = False
@@ -101,6 +133,19 @@ class ModelSpec:
     shared_layers: tuple[int, ...] | None = None
     windows: tuple[int | None, ...] | None = None
     rope_thetas: tuple[float, ...] | None = None
+    # A decoder's rotary positions, by layer; None for a layer without.
+    rotary: tuple[Rotary | None, ...] | None = None
+    # Scores fall with the distance, at a slope of each head (Press et al., 2021).
+    slopes: tuple[float, ...] | None = None
+    # What multiplies the attention scores; None: the inverse root of the head's width.
+    score_scale: float | None = None
+    # Bounds x to cap * tanh(x / cap): attention scores, and logits.
+    score_cap: float | None = None
+    logit_cap: float | None = None
+    # What multiplies the logits.
+    logit_scale: float | None = None
+    # Layers whose feed-forward is a choice of experts; None for none of them.
+    experts: tuple[Experts | None, ...] | None = None
     # Divides the attention scores further, as disentangled attention does.
     score_terms: int = 1
     initializer_range: float = 0.02
@@ -117,7 +162,12 @@ class ModelSpec:
                     f"The configuration gives {name} = {value!r}; a positive whole number is expected.",
                     "Correct config.json.",
                 )
-        if self.width % self.heads:
+        if self.heads % self.key_heads:
+            raise ConfigError(
+                f"{self.heads} attention heads cannot share {self.key_heads} key and value heads evenly.",
+                "Correct num_attention_heads or num_key_value_heads in the configuration.",
+            )
+        if self.head_width is None and self.width % self.heads:
             raise ConfigError(
                 f"The hidden size ({self.width}) is not a multiple of the number of attention heads ({self.heads}).",
                 "Correct hidden_size or num_attention_heads in the configuration.",
@@ -126,7 +176,17 @@ class ModelSpec:
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
-        return self.width // self.heads
+        return self.head_width or self.width // self.heads
+
+    @property
+    def key_heads(self) -> int:
+        """How many key and value heads there are."""
+        return self.kv_heads or self.heads
+
+    @property
+    def has_final_norm(self) -> bool:
+        """Whether a norm follows the last block."""
+        return self.norm_first if self.final_norm is None else self.final_norm
 
     @property
     def first_position(self) -> int:
@@ -136,7 +196,7 @@ class ModelSpec:
     @property
     def attention_scale(self) -> float:
         """What multiplies the attention scores."""
-        return float((self.head_dim * self.score_terms) ** -0.5)
+        return float((self.head_dim * self.score_terms) ** -0.5) if self.score_scale is None else self.score_scale
 
     @property
     def plain_blocks(self) -> bool:
@@ -147,6 +207,17 @@ class ModelSpec:
     def blocks(self) -> int:
         """How many blocks are stored."""
         return self.layers if self.shared_layers is None else max(self.shared_layers, default=-1) + 1
+
+
+# What `Definition.architectures` is for a decoder.
+DECODER: Mapping[str, str] = {
+    "Model": "Decoder",
+    "ForCausalLM": "DecoderForCausalLM",
+    "LMHeadModel": "DecoderForCausalLM",
+    "ForQuestionAnswering": "DecoderForQuestionAnswering",
+    "ForSequenceClassification": "DecoderForSequenceClassification",
+    "ForTokenClassification": "DecoderForTokenClassification",
+}
 
 
 @dataclass(frozen=True)
@@ -165,5 +236,7 @@ class Definition:
     head_rules: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
     configured_rules: Callable[[Any], Mapping[str, Sequence[Rule]]] | None = None
     ignored: Sequence[str] = ()
+    # Heads below which the base model has another name than `base_prefix`.
+    prefixes: Mapping[str, str] = field(default_factory=dict)
     # Heads whose architecture has another name than the head.
     architectures: Mapping[str, str] = field(default_factory=dict)
