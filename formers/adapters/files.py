@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,10 +53,11 @@ def tensors_of(tuner: LoraModel, name: str) -> dict[str, Tensor]:
     """An adapter's tensors under the names that files use."""
     adapter, place = tuner.adapters[name], locator(tuner.model)
     found: dict[str, Tensor] = {}
+    joined = _joined(tuner)
     for reference in dict.fromkeys(target.reference for target in adapter.targets):
         a: Tensor | None = None
         parts: dict[str, Tensor | int] = {}
-        for own, layer in _parts(tuner, reference).items():
+        for own, layer in joined[reference].items():
             if not isinstance(layer, LoraLinear) or name not in layer.lora_A:
                 parts[own] = layer.out_features
                 continue
@@ -87,6 +89,8 @@ def fill(tuner: LoraModel, name: str, tensors: Mapping[str, Tensor]) -> None:
     used: set[str] = set()
     missing: list[str] = []
     values: list[tuple[str, Tensor, Tensor]] = []
+    joined = _joined(tuner)
+    adapted = {target.own for target in adapter.targets}
 
     def take(target: Tensor, where: Place, *names: str) -> None:
         held = [key for key in names if key in tensors]
@@ -97,11 +101,12 @@ def fill(tuner: LoraModel, name: str, tensors: Mapping[str, Tensor]) -> None:
             values.append((held[0], target, keys.read(where, tensors[held[0]])))
 
     for target in adapter.targets:
-        layer = tuner.layers()[target.own]
+        layer = joined[target.reference][target.own]
+        assert isinstance(layer, LoraLinear)
         low, high = (f"{target.reference}.lora_{letter}.weight" for letter in "AB")
         take(layer.lora_A[name], Place(low), low)
         take(layer.lora_B[name], _straight(place(f"{target.own}.weight")), high)
-        for own in _parts(tuner, target.reference).keys() - {t.own for t in adapter.targets}:
+        for own in joined[target.reference].keys() - adapted:
             if high in tensors and bool(keys.read(_straight(place(f"{own}.weight")), tensors[high]).any()):
                 raise CheckpointError(
                     f"The file changes {own}, which the adapter {name!r} does not.",
@@ -126,10 +131,13 @@ def fill(tuner: LoraModel, name: str, tensors: Mapping[str, Tensor]) -> None:
             own_tensor.copy_(value)
 
 
-def _parts(tuner: LoraModel, reference: str) -> dict[str, nn.Linear | LoraLinear]:
-    """The layers that files keep in one tensor, by name."""
-    found = [m.own for m in linears(tuner.model) if m.reference == reference]
-    return {own: tuner.model.get_submodule(own) for own in found}  # type: ignore[misc]
+def _joined(tuner: LoraModel) -> dict[str, dict[str, nn.Linear | LoraLinear]]:
+    """The layers that files keep in one tensor, by that tensor's module and by name."""
+    found: dict[str, dict[str, nn.Linear | LoraLinear]] = {}
+    for module in linears(tuner.model):
+        layer: Any = tuner.model.get_submodule(module.own)
+        found.setdefault(module.reference, {})[module.own] = layer
+    return found
 
 
 def _straight(where: Place) -> Place:

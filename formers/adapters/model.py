@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from formers.errors import InputError
 from formers.hub.files import Source, resolve
 from formers.models.keys import Place
 
+logger = logging.getLogger("formers")
 DEFAULT = "default"
 
 
@@ -146,6 +148,8 @@ class PeftModel(nn.Module):
     def _add(self, name: str, config: LoraConfig, full: bool, weights: Mapping[str, Tensor] | None) -> None:
         self.base_model.add(name, config, full_precision=full, also=files.parameter_keys(weights or {}))
         own = self.base_model.adapters[name].config
+        if weights is None and "head.output.weight" not in self.base_model.adapters[name].copies:
+            _warn_of_frozen_head(self.get_base_model())
         own.base_model_name_or_path = own.base_model_name_or_path or getattr(self, "name_or_path", None) or None
         if weights is not None:
             try:
@@ -211,6 +215,15 @@ class PeftModel(nn.Module):
         """Print how many numbers train."""
         trained, total = self.get_nb_trainable_parameters()
         print(f"trainable params: {trained:,d} || all params: {total:,d} || trainable%: {100 * trained / total:.4f}")  # noqa: T201
+
+
+def _warn_of_frozen_head(model: nn.Module) -> None:
+    head = str(getattr(model, "head_name", ""))
+    if head.endswith(("Classification", "QuestionAnswering", "MultipleChoice")):
+        logger.warning(
+            "The head of %s stays as it is. If it is new, train it: give LoraConfig a task_type or modules_to_save.",
+            type(model).__name__,
+        )
 
 
 def get_peft_model_state_dict(model: PeftModel, adapter_name: str = DEFAULT) -> dict[str, Tensor]:

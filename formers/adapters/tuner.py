@@ -33,6 +33,7 @@ class LoraModel(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        self._trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.model = model.requires_grad_(False)
         self.adapters: dict[str, Adapter] = {}
         self.active: tuple[str, ...] = ()
@@ -170,6 +171,8 @@ class LoraModel(nn.Module):
         tied = getattr(model, "tied", {}) if getattr(model, "config", None) is not None else {}
         if any(model.get_parameter(name) is not model.get_parameter(source) for name, source in tied.items()):
             model.config.tie_word_embeddings = False
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in self._trained)
         for attention in self._packed:
             attention.pack()
         return model

@@ -29,7 +29,7 @@ class Forward:
         extra: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.cache, self.use_cache, self.capacity, self.pad = model, cache, use_cache, capacity, pad
-        self.extra = extra or {}
+        self.extra = {"return_dict": True, **(extra or {})}
         self.output: Any = None
         self._rows: list[list[int]] = []
 
@@ -43,8 +43,9 @@ class Forward:
             return self._read(self._rows, keep)
         if self.cache is None:
             self.cache = self.model.new_cache(len(rows), self.capacity)
-            return self._read(rows, keep)
         held = list(self.cache.lengths)
+        if not any(held) and len(held) in (0, len(rows)):
+            return self._read(rows, keep)
         if len(held) != len(rows):
             raise InputError(
                 f"past_key_values hold {len(held)} rows, and there are {len(rows)} prompts.",

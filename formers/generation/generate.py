@@ -45,6 +45,7 @@ def generate(
     logits_processor: Iterable[LogitsProcessor] | None = None,
     stopping_criteria: Iterable[Callable[..., Any]] | None = None,
     prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None,
+    synced_gpus: bool | None = None,
     assistant_model: Any = None,
     streamer: Any = None,
     *,
@@ -72,7 +73,7 @@ def generate(
         together=streamer is not None,
     )
     try:
-        made = plan(model, call, generation_config, _settings(settings))
+        made = plan(model, call, generation_config, _settings({**settings, "synced_gpus": synced_gpus}))
         search = _search(made, call)
         if streamer is not None and made.config.num_beams != 1:
             raise InputError("A streamer was given with beams.", "Use num_beams=1: beams are ready at the end only.")

@@ -21,6 +21,10 @@ from formers.generation.rows import Prompts, Row, read_prompts
 from formers.generation.steps import Plan
 from formers.generation.stopping import StoppingCriteriaList, StopStringCriteria
 from formers.generation.validation import OUTPUTS
+from formers.layers.cache import StaticCache
+
+# New tokens that a cache has room for at once.
+_ROOM = 256
 
 
 @dataclass
@@ -119,17 +123,19 @@ def _forward(
 ) -> Forward:
     if call.past_key_values is not None and not config.use_cache:
         raise InputError("past_key_values were given with use_cache=False.", "Leave one of them out.")
-    capacity = None
-    if config.cache_implementation == "static":
-        capacity = config.max_cache_len or max(len(row.ids) + row.limit for row in rows)
+    cache = call.past_key_values
+    longest = max(len(row.ids) + row.limit for row in rows)
+    if config.cache_implementation == "static" and cache is None:
+        cache = StaticCache(max_cache_len=config.max_cache_len or longest)
     elif config.max_cache_len is not None:
         raise InputError(
             f"max_cache_len={config.max_cache_len} was given for a cache that grows.",
             "Add cache_implementation='static', or leave it out.",
         )
     extra = {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
-    cache = call.past_key_values
-    return Forward(model, cache=cache, use_cache=bool(config.use_cache), capacity=capacity, pad=pad, extra=extra)
+    # Room for what is likely to come; the cache grows if more does.
+    room = min(longest, max(len(row.ids) for row in rows) + _ROOM)
+    return Forward(model, cache=cache, use_cache=bool(config.use_cache), capacity=room, pad=pad, extra=extra)
 
 
 def _stop_strings(config: GenerationConfig, call: Call) -> StopStringCriteria | None:

@@ -88,3 +88,20 @@ def _logprobs(plan: Plan, steps: Sequence[Step]) -> Tensor:
     counts = torch.tensor([row.count for row in plan.rows], device=values[0].device)
     table = torch.stack(values, 1)
     return table * (torch.arange(table.shape[1], device=table.device) < counts[:, None])
+
+
+def transition_scores(
+    sequences: Tensor, scores: Sequence[Tensor], beam_indices: Tensor | None = None, normalize_logits: bool = False
+) -> Tensor:
+    """The score of each generated token (B, steps) from what `generate` returned; 0 after the end of a beam."""
+    table = torch.stack(tuple(scores), 1)
+    if normalize_logits:
+        table = table.log_softmax(-1)
+    if beam_indices is None:
+        new = sequences[:, -table.shape[1] :]
+        return table.gather(2, new[:, :, None]).squeeze(2)
+    beams = beam_indices.to(table.device)
+    steps = beams.shape[1]
+    new = sequences[:, -steps:]
+    found = table[beams.clamp(min=0), torch.arange(steps, device=table.device)].gather(2, new[:, :, None]).squeeze(2)
+    return found.masked_fill(beams < 0, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
-from formers.hub.files import Source
+from formers.hub.files import ModelFiles, Source
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
 from formers.layers.block import FeedForward
 from formers.layers.causal import CausalAttention
@@ -136,6 +137,12 @@ class PreTrainedModel(nn.Module):
     def place(self, name: str) -> keys.Place:
         """Where checkpoints keep this model's tensor `name`."""
         return keys.place(name, self.rules())
+    def read_settings(self, files: ModelFiles) -> None:
+        """Take what lies beside the weights and the configuration. Models that generate override it."""
+
+    def write_settings(self, folder: Path) -> None:
+        """Write what `read_settings` reads."""
+
 
     def rules(self) -> list[keys.Rule]:
         """The checkpoint rules of this model."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
+from formers.hub.files import ModelFiles
 from formers.layers.cache import Cache
 from formers.layers.linear import Linear
 from formers.models.base import PreTrainedModel
@@ -23,6 +25,12 @@ from formers.outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
+
+if TYPE_CHECKING:
+    from formers.generation.config import GenerationConfig
+    from formers.generation.processing import LogitsProcessor
+
+GENERATION_FILE = "generation_config.json"
 
 
 class VocabularyHead(nn.Module):
@@ -66,10 +74,88 @@ class DecoderForCausalLM(DecoderWithHead):
     """Vocabulary logits (B, S, V) for next tokens. `labels` (B, S) are the inputs, -100 where nothing is learnt."""
 
     tied: ClassVar[Mapping[str, str]] = {"head.output.weight": "model.embeddings.tokens.weight"}
+    _generation_config: GenerationConfig | None = None
 
     def make_head(self) -> nn.Module:
         """The product with the (tied) token embeddings."""
         return VocabularyHead(self.spec)
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """What `generate` does unless told otherwise: generation_config.json, or what the configuration says."""
+        if self._generation_config is None:
+            from formers.generation.config import GenerationConfig
+
+            self._generation_config = GenerationConfig.from_model_config(self.config)
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig | None) -> None:
+        self._generation_config = value
+
+    def read_settings(self, files: ModelFiles) -> None:
+        """Read generation_config.json, if there is one."""
+        if files.find(GENERATION_FILE) is not None:
+            from formers.generation.config import GenerationConfig
+
+            self._generation_config = GenerationConfig.from_dict(files.read_json(GENERATION_FILE))
+
+    def write_settings(self, folder: Path) -> None:
+        """Write generation_config.json."""
+        self.generation_config.save_pretrained(folder)
+
+    def can_generate(self) -> bool:
+        """Yes."""
+        return True
+
+    def generate(
+        self,
+        inputs: Any = None,
+        generation_config: GenerationConfig | Mapping[str, Any] | None = None,
+        logits_processor: Iterable[LogitsProcessor] | None = None,
+        stopping_criteria: Iterable[Callable[..., Any]] | None = None,
+        prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None,
+        synced_gpus: bool | None = None,
+        assistant_model: Any = None,
+        streamer: Any = None,
+        *,
+        input_ids: Any = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        tokenizer: Any = None,
+        **settings: Any,
+    ) -> Any:
+        """Continue prompts (B, S), padded on either side: see `formers.generation.generate`."""
+        from formers.generation.generate import generate
+
+        return generate(
+            self,
+            inputs,
+            generation_config,
+            logits_processor,
+            stopping_criteria,
+            prefix_allowed_tokens_fn,
+            synced_gpus,
+            assistant_model,
+            streamer,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            tokenizer=tokenizer,
+            **settings,
+        )
+
+    def compute_transition_scores(
+        self,
+        sequences: Tensor,
+        scores: Sequence[Tensor],
+        beam_indices: Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> Tensor:
+        """The score of each generated token, (B, steps): see `formers.generation.results`."""
+        from formers.generation.results import transition_scores
+
+        return transition_scores(sequences, scores, beam_indices, normalize_logits)
 
     def forward(
         self,

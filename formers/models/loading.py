@@ -121,6 +121,8 @@ def load(
     model.config.dtype = str(dtype).removeprefix("torch.")
     model.set_attn_implementation(options.attn_implementation or config.attn_implementation)
     _report(model, info)
+    if files is not None:
+        model.read_settings(files)
     return model.eval(), info
 
 

@@ -46,6 +46,7 @@ def save(
         config["quantization_config"] = INT8
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(tensors, folder, max_shard_size=max_shard_size, safe_serialization=safe_serialization, variant=variant)
+    model.write_settings(folder)
     write_json(folder / CONFIG_NAME, config, sort_keys=True)
 
 

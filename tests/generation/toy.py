@@ -58,6 +58,7 @@ class Toy:
         past_key_values: ToyCache | None = None,
         use_cache: bool = True,
         logits_to_keep: int = 0,
+        return_dict: bool = True,
     ) -> Any:
         cache = past_key_values if past_key_values is not None else ToyCache(len(input_ids))
         self.calls.append(len(input_ids))

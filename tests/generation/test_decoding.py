@@ -1,0 +1,240 @@
+"""Greedy search, beams and their results: token for token the reference's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import formers
+from formers.errors import InputError, UnsupportedError
+from formers.generation import generate, stream
+from tests.generation.reference import Wrapped, reference
+from tests.generation.toy import Toy
+
+PROMPTS = torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10], [0, 11, 12, 13]])
+MASK = (PROMPTS != 0).long()
+TOO_LONG = {"max_new_tokens": 12}
+
+GREEDY: list[dict[str, Any]] = [
+    {},
+    {"repetition_penalty": 1.8},
+    {"no_repeat_ngram_size": 2},
+    {"min_new_tokens": 6},
+    {"min_length": 9},
+    {"bad_words_ids": [[3], [4, 5]], "suppress_tokens": [9]},
+    {"forced_eos_token_id": 2},
+    {"eos_token_id": [2, 17, 20]},
+    {"exponential_decay_length_penalty": (3, 1.4)},
+    {"begin_suppress_tokens": [1, 2, 3, 4, 5, 6, 7], "sequence_bias": [[[20], 3.0]]},
+    {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2},
+    {"renormalize_logits": True, "remove_invalid_values": True},
+    {"use_cache": False},
+]
+BEAMS: list[dict[str, Any]] = [
+    {"num_beams": 3},
+    {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 2.0},
+    {"num_beams": 3, "length_penalty": -1.0, "early_stopping": True},
+    {"num_beams": 3, "early_stopping": "never", "length_penalty": 0.5},
+    {"num_beams": 2, "no_repeat_ngram_size": 2, "repetition_penalty": 1.5, "eos_token_id": [2, 5]},
+    {"num_beams": 3, "use_cache": False},
+]
+
+
+def theirs(model: Any, ids: torch.Tensor = PROMPTS, mask: torch.Tensor = MASK, **settings: Any) -> Any:
+    return model.generate(ids, attention_mask=mask, **{**TOO_LONG, **settings})
+
+
+def same(mine: torch.Tensor, wanted: torch.Tensor) -> None:
+    width = max(mine.shape[1], wanted.shape[1])
+    # The reference may end with columns of padding alone.
+    mine, wanted = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (mine, wanted))
+    assert mine.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("settings", GREEDY, ids=lambda s: "-".join(s) or "plain")
+def test_greedy_is_the_references(settings: dict[str, Any], seed: int) -> None:
+    model = reference("gpt2", seed)
+    same(generate(Wrapped(model), PROMPTS, attention_mask=MASK, **TOO_LONG, **settings), theirs(model, **settings))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("settings", BEAMS, ids=lambda s: "-".join(s))
+def test_beams_are_the_references(settings: dict[str, Any], seed: int) -> None:
+    model = reference("gpt2", seed)
+    same(generate(Wrapped(model), PROMPTS, attention_mask=MASK, **TOO_LONG, **settings), theirs(model, **settings))
+
+
+def test_what_beams_return() -> None:
+    model = reference("gpt2", 1)
+    settings = {"num_beams": 3, "num_return_sequences": 2, "return_dict_in_generate": True, "output_scores": True}
+    settings["output_logits"] = True
+    mine = generate(Wrapped(model), PROMPTS, attention_mask=MASK, **TOO_LONG, **settings)
+    wanted = theirs(model, **settings)
+    same(mine.sequences, wanted.sequences)
+    torch.testing.assert_close(mine.sequences_scores, wanted.sequences_scores, rtol=1e-4, atol=1e-4)
+    assert mine.beam_indices.tolist() == wanted.beam_indices.tolist()
+    for name in ("scores", "logits"):
+        pairs = list(zip(mine[name], wanted[name], strict=False))
+        assert len(pairs) == len(wanted[name])
+
+
+def test_what_a_greedy_search_returns() -> None:
+    model = reference("gpt2", 0)
+    settings = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
+    settings["repetition_penalty"] = 1.5
+    mine = generate(Wrapped(model), PROMPTS, attention_mask=MASK, output_logprobs=True, **TOO_LONG, **settings)
+    wanted = theirs(model, **settings)
+    same(mine.sequences, wanted.sequences)
+    assert len(mine.scores) == len(wanted.scores)
+    # A row that has ended goes on with padding in both.
+    for name in ("scores", "logits"):
+        for a, b in zip(mine[name], wanted[name], strict=True):
+            torch.testing.assert_close(a[0], b[0], rtol=1e-4, atol=1e-4)
+    new = mine.sequences[0, PROMPTS.shape[1] :]
+    expected = [float(step[0].log_softmax(-1)[token]) for step, token in zip(wanted.logits, new, strict=True)]
+    torch.testing.assert_close(mine.logprobs[0], torch.tensor(expected), rtol=1e-4, atol=1e-4)
+    assert mine.keys() == {"sequences", "scores", "logits", "past_key_values", "logprobs"}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rows_leave_the_batch(beams: int) -> None:
+    toy = Toy(eos=3, pad_token_id=0, seed=4)
+    prompts = [[5, 6], [7, 8, 9], [10], [11, 12]]
+    together = generate(toy, prompts, max_new_tokens=30, num_beams=beams)
+    assert toy.calls[-1] < toy.calls[0] * beams
+    for row, prompt in zip(together.tolist(), prompts, strict=True):
+        (alone,) = generate(Toy(eos=3, pad_token_id=0, seed=4), [prompt], max_new_tokens=30, num_beams=beams).tolist()
+        assert [i for i in row if i] == [i for i in alone if i]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_padding_on_either_side(side: str, masked: bool) -> None:
+    rows = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
+    fill = [[0] * (4 - len(row)) for row in rows]
+    ids = torch.tensor([f + r if side == "left" else r + f for f, r in zip(fill, rows, strict=True)])
+    toy = Toy(pad_token_id=0)
+    made = generate(toy, ids, attention_mask=(ids != 0).long() if masked else None, max_new_tokens=6)
+    assert torch.equal(made[:, :4], ids)
+    for row, prompt in zip(made, rows, strict=True):
+        assert row[4:].tolist() == generate(toy, [prompt], max_new_tokens=6)[0, len(prompt) :].tolist()
+
+
+def test_padding_with_the_end_of_sequence() -> None:
+    toy = Toy(eos=3)
+    ids = torch.tensor([[3, 3, 5, 6], [7, 8, 9, 10]])
+    alone = generate(toy, [[5, 6]], max_new_tokens=6)[0, 2:].tolist()
+    assert generate(toy, ids, max_new_tokens=6)[0, 4:].tolist()[: len(alone)] == alone
+    # Where every text begins with it, it is no padding.
+    both = torch.tensor([[3, 5, 6], [3, 7, 8]])
+    alone = generate(toy, [[3, 5]], max_new_tokens=6)[0, 2:].tolist()
+    assert generate(toy, both[:, :2], max_new_tokens=6)[0, 2:].tolist()[: len(alone)] == alone
+
+
+def test_a_limit_counts_the_prompt_or_not() -> None:
+    toy = Toy()
+    assert generate(toy, [[5, 6, 7]], max_length=10).shape == (1, 10)
+    assert generate(toy, [[5, 6, 7]], max_new_tokens=10).shape == (1, 13)
+    assert generate(toy, [[5, 6, 7]]).shape == (1, 23)
+    made = generate(toy, [[5, 6, 7], [8]], max_length=8)
+    assert (made[0, 8:] == 0).all()
+    assert made[1, 2:].tolist() == generate(toy, [[8]], max_length=8)[0].tolist()
+    with pytest.raises(InputError, match="3 tokens, and max_length=3 counts the prompt"):
+        generate(toy, [[5, 6, 7]], max_length=3)
+
+
+def test_a_cache_that_has_read_the_prompt() -> None:
+    toy = Toy()
+    first = generate(toy, [[5, 6, 7]], max_new_tokens=4, return_dict_in_generate=True)
+    longer = torch.cat((first.sequences, torch.tensor([[9, 10]])), 1)
+    read = len(toy.calls)
+    again = generate(toy, longer, max_new_tokens=4, past_key_values=first.past_key_values)
+    assert torch.equal(again, generate(toy, longer, max_new_tokens=4))
+    assert len(toy.calls) - read == 8
+    with pytest.raises(InputError, match="past_key_values hold 1 rows, and there are 2 prompts"):
+        generate(toy, [[5], [6]], past_key_values=first.past_key_values)
+
+
+def test_steps_one_by_one() -> None:
+    toy = Toy(eos=3, pad_token_id=0, seed=4)
+    prompts = [[5, 6], [7, 8, 9], [10]]
+    made = generate(toy, prompts, max_new_tokens=9)
+    rows: list[list[int]] = [[], [], []]
+    reasons = {}
+    for step in stream(toy, prompts, max_new_tokens=9):
+        for row, token in zip(step.rows, step.tokens, strict=True):
+            rows[row].append(token)
+        reasons.update(step.finished)
+    for row, found, reason in zip(made[:, 3:].tolist(), rows, [reasons[i] for i in range(3)], strict=True):
+        assert row[: len(found)] == found
+        assert reason == ("eos" if found[-1] == 3 else "length")
+
+
+def test_own_processors_and_criteria_see_the_whole_batch() -> None:
+    seen = []
+
+    def processor(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(ids.shape))
+        return scores
+
+    class Five(formers.StoppingCriteria):
+        def __call__(self, input_ids: torch.Tensor, scores: Any = None) -> torch.Tensor:
+            return input_ids[:, -1] % 5 == 0
+
+    toy = Toy(eos=3, pad_token_id=0, seed=4)
+    prompts = [[5, 6], [7, 8, 9], [10]]
+    plain = generate(toy, prompts, max_new_tokens=8)
+    assert torch.equal(generate(toy, prompts, max_new_tokens=8, logits_processor=[processor]), plain)
+    assert {rows for rows, _ in seen} == {3}
+    stopped = generate(toy, prompts, max_new_tokens=8, stopping_criteria=[Five()])
+    for row in stopped[:, 3:].tolist():
+        new = [i for i in row if i]
+        assert all(i % 5 for i in new[:-1])
+    model = reference("gpt2", 0)
+    criteria = transformers.StoppingCriteriaList([lambda ids, scores: ids[:, -1] % 5 == 0])
+    for beams in (1, 2):
+        mine = generate(Wrapped(model), PROMPTS[:1], max_new_tokens=12, stopping_criteria=[Five()], num_beams=beams)
+        wanted = theirs(model, PROMPTS[:1], MASK[:1], stopping_criteria=criteria, num_beams=beams)
+        same(mine, wanted)
+
+
+def test_allowed_tokens_by_prefix() -> None:
+    toy = Toy()
+    made = generate(toy, [[5], [6]], max_new_tokens=4, prefix_allowed_tokens_fn=lambda prompt, ids: [prompt + 20])
+    assert made.tolist() == [[5, 20, 20, 20, 20], [6, 21, 21, 21, 21]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"max_new_token": 3}, "no setting 'max_new_token'. Did you mean 'max_new_tokens'"),
+        ({"inputs_embeds": torch.zeros(1, 2, 3)}, "given inputs_embeds. Pass input_ids"),
+        ({"stop_strings": "x"}, "without a tokenizer"),
+        ({"num_beams": 2, "prompt_lookup_num_tokens": 2}, "Speculation was asked for with beams"),
+        ({"use_cache": False, "past_key_values": 3}, "past_key_values were given with use_cache=False"),
+        ({"max_cache_len": 30}, "max_cache_len=30"),
+    ],
+)
+def test_arguments_that_cannot_be(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises((InputError, UnsupportedError), match=problem):
+        generate(Toy(), [[5, 6]], **settings)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "problem"),
+    [
+        (None, "No prompt"),
+        ("text", "type str"),
+        ([], "There is no prompt"),
+        ([[5], []], "Prompt 1 has no tokens"),
+        ({"input_ids": [[1]]}, r"generate\(\*\*inputs\)"),
+        (torch.zeros(1, 2), "of shape"),
+    ],
+)
+def test_prompts_that_cannot_be(prompt: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        generate(Toy(), prompt)
