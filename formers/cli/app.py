@@ -10,6 +10,7 @@ from formers import __version__
 from formers.cli.info import info
 from formers.cli.pull import pull
 from formers.cli.run import run
+from formers.cli.train import train
 
 app = typer.Typer(
     name="formers",
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(train)
 app.command()(info)
 app.command()(pull)
 

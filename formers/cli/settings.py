@@ -33,7 +33,7 @@ SHORT = {
 _LETTERS = {"model": "-m", "output_dir": "-o", "config": "-c", "per_device_train_batch_size": "-b"}
 # What TrainingArguments have that the command has under another name, or settles itself.
 _OWN = (
-    *("output_dir", "resume_from_checkpoint", "overwrite_output_dir", "push_to_hub", "disable_tqdm"),
+    *("output_dir", "resume_from_checkpoint", "overwrite_output_dir", "disable_tqdm"),
     *("do_train", "do_eval", "do_predict", "batch_eval_metrics", "include_for_metrics", "prediction_loss_only"),
     *("remove_unused_columns", "label_names"),
 )
@@ -142,7 +142,9 @@ _HELP = {
 def known() -> dict[str, Field[Any]]:
     """Every setting by name: those of a Run first, then those of TrainingArguments."""
     own = {item.name: item for item in fields(Run)}
-    return {**own, **{item.name: item for item in fields(TrainingArguments) if item.name not in {*own, *_OWN}}}
+    # Tokens must not get into files, and the command uploads once, at the end.
+    left_out = {*own, *_OWN, *(item.name for item in fields(TrainingArguments) if "hub_" in item.name)}
+    return {**own, **{item.name: item for item in fields(TrainingArguments) if item.name not in left_out}}
 
 
 def signature(**more: inspect.Parameter) -> inspect.Signature:

@@ -1,0 +1,463 @@
+"""`formers train`: fine-tune a model on a file of examples."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from formers.cli import examples, prepare, settings
+from formers.cli.columns import CLASSIFICATION, MASKED, Plan
+from formers.cli.prepare import say
+from formers.cli.report import exit_codes
+from formers.cli.settings import Run
+from formers.cli.tables import TEST, TRAIN, VALIDATION, describe
+from formers.errors import InputError
+from formers.registry import TASKS
+
+if TYPE_CHECKING:
+    import datasets
+
+    from formers.training.trainer import Trainer
+
+_DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 3.0,
+    "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 64,
+    "learning_rate": 5e-5,
+    "weight_decay": 0.01,
+    "warmup_steps": 0.06,
+    "logging_steps": 0.01,
+    "train_sampling_strategy": "group_by_length",
+    "seed": 42,
+}
+# Frozen weights bear, and adapters need, larger steps.
+_LORA_RATE = 3e-4
+# Spellings of the reference's other version that stand in for a default.
+_INSTEAD = {
+    "warmup_ratio": "warmup_steps",
+    "evaluation_strategy": "eval_strategy",
+    "group_by_length": "train_sampling_strategy",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+}
+# A run that is continued must have these as it was started.
+_FIXED = ("data", "model", "task", "text_column", "pair_column", "label_column", "max_length", "seed")
+
+
+def train(**given: Any) -> None:
+    """Train a model on a CSV, TSV, JSONL, Parquet or text file, a folder of splits, or a dataset of the hub.
+
+    Columns and task are detected, and said. Every argument of TrainingArguments is a flag, and a name in run.yaml.
+    """
+    config, flags = given.pop("config"), {name: value for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {}
+    for name, value in flags.items():
+        try:
+            chosen[name] = settings.coerced(name, value, "It") if name != "data" else value
+        except InputError as error:
+            raise typer.BadParameter(str(error), param_hint=f"--{name.replace('_', '-')}") from None
+    with exit_codes():
+        run, training = settings.split({**(settings.read(config) if config else {}), **chosen})
+        for name, hint in (("data", "DATA"), ("model", "--model")):
+            if not getattr(run, name):
+                raise typer.BadParameter("It is missing.", param_hint=hint)
+        folder = _output(run)
+        _check_push(run)
+        with TemporaryDirectory(prefix="formers-") as cache:
+            _train(run, training, folder, Path(cache))
+
+
+def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> None:
+    from formers import AutoConfig
+
+    args = _arguments(run, training, folder)
+    seed = args["seed"]
+    tables = prepare.read(run)
+    columns = describe(tables[TRAIN] if TRAIN in tables else _no_training(tables))
+    config = AutoConfig.from_pretrained(str(run.model), **prepare.given(revision=run.revision))
+    plan = prepare.plan(columns, run, prepare.language_task(config))
+    recipe = examples.RECIPES[plan.task]
+    flags = prepare.is_flags(columns, plan)
+    usable = {name: table for name, table in tables.items() if prepare.labelled(table, plan)}
+    names, named = _classes(run, plan, usable, flags, config)
+    splits = _splits(usable, run, plan, seed)
+
+    tokenizer = prepare.tokenizer_for(str(run.model), plan, run.revision)
+    length = run.max_length or examples.longest_input(tokenizer, config)
+    declared = examples.declared_names(splits[TRAIN], plan.labels[0]) if len(plan.labels) == 1 else None
+    how = examples.Examples(plan, names, tokenizer, length, declared, flags, run.line_by_line, cache)
+    run = replace(
+        run,
+        task=plan.task,
+        text_column=plan.text,
+        pair_column=plan.pair,
+        label_column=list(plan.labels) or None,
+        max_length=length,
+        output_dir=str(folder),
+    )
+    args = _completed(args, recipe, splits[TRAIN], run)
+    checkpoint = _checkpoint(run, folder, args)
+    data = {name: how.of(table, name) for name, table in splits.items()}
+    model = _model(run, recipe, named, seed)
+    with _interruptible() as stop:
+        trainer = _trainer(run, args, model, how, data, stop)
+        folder.mkdir(parents=True, exist_ok=True)
+        settings.write(folder, settings.effective(run, {k: v for k, v in args.items() if k != "output_dir"}))
+        _fit(trainer, checkpoint, stop, folder)
+        _finish(trainer, run, recipe, data, folder)
+    print(folder, flush=True)
+    _push(run, folder)
+    say(f"use it: {usage(plan, recipe, run, tokenizer)}")
+
+
+def _fit(trainer: Trainer, checkpoint: str | None, stop: Any, folder: Path) -> None:
+    from formers.training.checkpoints import get_last_checkpoint
+
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+        stopped = stop.wanted
+    except KeyboardInterrupt:
+        stopped = True
+    if stopped:
+        last = get_last_checkpoint(folder)
+        say(
+            f"interrupted; {last} is kept, and --resume continues from it"
+            if last
+            else "interrupted before a checkpoint"
+        )
+        raise typer.Exit(130)
+
+
+def _finish(trainer: Trainer, run: Run, recipe: examples.Recipe, data: Mapping[str, Any], folder: Path) -> None:
+    """Save the best model, evaluate it, and write the card."""
+    if run.lora:
+        adapted: Any = trainer.model
+        adapted.save_pretrained(folder / "adapter")
+        trainer.model = trainer.model_wrapped = adapted.merge_and_unload()
+    trainer.save_model(folder)
+    metrics = {}
+    for split, prefix in ((VALIDATION, "eval"), (TEST, "test")):
+        if split in data:
+            found = trainer.evaluate(data[split], metric_key_prefix=prefix)
+            metrics[split] = prepare.numbers(found, prefix)
+            say(f"{split}:")
+            say("\n".join(prepare.lines(metrics[split])))
+    trainer.create_model_card(tasks=recipe.pipeline, finetuned_from=str(run.model))
+    from formers.hub.atomic import write_json
+
+    write_json(folder / "results.json", metrics)
+
+
+def usage(plan: Plan, recipe: examples.Recipe, run: Run, tokenizer: Any) -> str:
+    """One line that uses the model."""
+    model = f"--model {run.output_dir}"
+    if recipe.pipeline not in TASKS:
+        return f"formers.{recipe.auto}.from_pretrained({str(run.output_dir)!r})"
+    if plan.pair is not None:
+        file = run.data if Path(str(run.data)).is_file() else "FILE.csv"
+        return (
+            f"formers run {recipe.pipeline} --input {file} --column {plan.text!r} --pair-column {plan.pair!r} {model}"
+        )
+    text = f"A {tokenizer.mask_token} of words." if plan.task == MASKED else "A text."
+    return f'formers run {recipe.pipeline} "{text}" {model}'
+
+
+def _output(run: Run) -> Path:
+    """The folder to write to. InputError if it holds files, and neither --overwrite nor --resume was said."""
+    name = run.output_dir or f"{Path(str(run.model)).name}-{Path(str(run.data)).stem}"
+    folder = Path(name).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The output {str(folder)!r} is a file.", "Name a folder with --output-dir.")
+    if folder.is_dir() and any(folder.iterdir()) and not (run.overwrite or run.resume):
+        raise InputError(
+            f"The folder {str(folder)!r} holds files already.",
+            "Name another one with --output-dir, or say --overwrite, or --resume to continue what began there.",
+        )
+    return folder
+
+
+def _check_push(run: Run) -> None:
+    """What an upload needs is there before the work is done."""
+    if run.push is None:
+        return
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(run.push)
+    except HFValidationError as error:
+        raise InputError(f"--push {run.push}: {error}", "Use a name such as my-name/my-model.") from None
+    if get_token() is None:
+        raise InputError("--push needs a token of the hub, and there is none.", "Run `hf auth login`, or set HF_TOKEN.")
+
+
+def _push(run: Run, folder: Path) -> None:
+    if run.push is None:
+        return
+    from formers.hub.upload import commit_folder, make_repository
+
+    try:
+        name = make_repository(run.push, private=run.private)
+        done = commit_folder(folder, name, message="Trained with formers", ignore=["checkpoint-*", "runs/*", "*.tmp"])
+    except Exception as error:  # of the hub's client, of any class; the model is safe
+        raise InputError(
+            f"The upload to {run.push} failed: {type(error).__name__}: {error}",
+            f"The model is in {folder}; upload it with `hf upload {run.push} {folder}`.",
+        ) from error
+    say(f"uploaded: {done.commit_url}")
+
+
+def _no_training(tables: Mapping[str, Any]) -> Any:
+    raise InputError(f"The data have no split to train on: {', '.join(tables)}.", "Name one of them train.")
+
+
+def _classes(
+    run: Run, plan: Plan, tables: Mapping[str, datasets.Dataset], flags: bool, config: Any
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes as the data and as the model name them; says them."""
+    names = examples.class_names(plan, tables, flags)
+    known = list(config.id2label.values()) if prepare.models_task(config) == plan.task else []
+    names, named = prepare.shown(prepare.ordered(names, known), run.label_names)
+    if len(plan.labels) == 1 and named:
+        say(f"{len(named)} labels: {', '.join(named[:20])}{', …' if len(named) > 20 else ''}")
+    return names, named
+
+
+def _splits(tables: Mapping[str, datasets.Dataset], run: Run, plan: Plan, seed: int) -> dict[str, datasets.Dataset]:
+    """The splits to train on, to evaluate on, and to test on; says what is made of others."""
+    if TRAIN not in tables:
+        raise InputError("The training data have no labels.", "Name their column with --label-column.")
+    splits = {name: tables[name] for name in (TRAIN, VALIDATION, TEST) if name in tables}
+    whole = splits[TRAIN]
+    if VALIDATION not in splits:
+        share = max(1, round(len(whole) * run.validation_share))
+        if not 0 < run.validation_share < 1 or share >= len(whole):
+            raise InputError(
+                f"{len(whole)} examples cannot give a share of {run.validation_share} for validation.",
+                "Use a --validation-share between 0 and 1, or give the data a validation split.",
+            )
+        classes = plan.task == CLASSIFICATION
+        strata = whole[plan.labels[0]] if classes else None
+        held, rest = examples.draw(whole, share, seed, strata)
+        splits[TRAIN], splits[VALIDATION] = whole.select(rest), whole.select(held)
+        by = f"; each label in its share (seed {seed})" if classes else f" (seed {seed})"
+        say(f"validation: {share:,} of the {len(whole):,} rows, drawn at random{by}")
+    for name, count in (
+        (TRAIN, run.max_train_samples),
+        (VALIDATION, run.max_eval_samples),
+        (TEST, run.max_eval_samples),
+    ):
+        if count is not None and name in splits and count < len(splits[name]):
+            strata = splits[name][plan.labels[0]] if plan.task == CLASSIFICATION else None
+            splits[name] = splits[name].select(examples.draw(splits[name], count, seed, strata)[0])
+            say(f"{name}: {count:,} rows, drawn at random")
+    return {name: splits[name] for name in (TRAIN, VALIDATION, TEST) if name in splits}
+
+
+def _arguments(run: Run, training: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The arguments that were given, and the command's own defaults for others."""
+    replaced = {_INSTEAD[name] for name in training if name in _INSTEAD}
+    defaults = {**_DEFAULTS, **({"learning_rate": _LORA_RATE} if run.lora else {})}
+    args = {**{k: v for k, v in defaults.items() if k not in replaced}, **training, "output_dir": str(folder)}
+    _checked(args)
+    return args
+
+
+def _completed(args: Mapping[str, Any], recipe: examples.Recipe, table: Any, run: Run) -> dict[str, Any]:
+    """The arguments with the strategies that suit the length of the training, and the metric of the task."""
+    made = dict(args)
+    evaluation = made.get("eval_strategy") or made.get("evaluation_strategy")
+    if evaluation is None:
+        whole = made.get("max_steps", -1) <= 0 and float(made["num_train_epochs"]).is_integer()
+        by_steps = "eval_steps" in made or "save_steps" in made or not whole
+        evaluation = made["eval_strategy"] = "steps" if by_steps else "epoch"
+    made.setdefault("save_strategy", "epoch" if evaluation == "no" else evaluation)
+    if evaluation == "steps":
+        made.setdefault("eval_steps", made.get("save_steps", 0.2))
+        made.setdefault("save_steps", made["eval_steps"])
+    if evaluation != "no" and made["save_strategy"] in (evaluation, "best"):
+        made.setdefault("load_best_model_at_end", True)
+        made.setdefault("metric_for_best_model", recipe.best)
+    if recipe.auto in ("AutoModelForMaskedLM", "AutoModelForCausalLM") and not run.line_by_line:
+        made["train_sampling_strategy"] = args.get("train_sampling_strategy", "random")
+        # Blocks are equally long.
+        if made["train_sampling_strategy"] == _DEFAULTS["train_sampling_strategy"]:
+            made["train_sampling_strategy"] = "random"
+    _checked(made)
+    return made
+
+
+def _checked(args: Mapping[str, Any]) -> Any:
+    from formers.training.arguments import TrainingArguments
+
+    return TrainingArguments(
+        **args,
+        batch_eval_metrics=True,
+        include_for_metrics=["loss"],
+        disable_tqdm=not (sys.stderr.isatty() and sys.stdout.isatty()),
+    )
+
+
+def _checkpoint(run: Run, folder: Path, args: Mapping[str, Any]) -> str | None:
+    """The checkpoint to continue from, None for a new start, which takes away the checkpoints of an old one."""
+    import shutil
+
+    from formers.training.checkpoints import checkpoints, get_last_checkpoint
+
+    if run.resume:
+        if (folder / settings.RUN_FILE).is_file():
+            now, before = settings.effective(run, args), settings.read(str(folder / settings.RUN_FILE))
+            for name in _FIXED:
+                if before.get(name) != now.get(name):
+                    raise InputError(
+                        f"The run in {str(folder)!r} was started with {name}={before.get(name)!r}, and this is "
+                        f"{now.get(name)!r}.",
+                        f"Give the same, or start anew in another folder; formers train --config "
+                        f"{folder / settings.RUN_FILE} --resume continues it as it was.",
+                    )
+        last = get_last_checkpoint(folder)
+        say(f"continuing from {last}" if last else f"there is no checkpoint in {folder}: starting anew")
+        return last
+    for old in checkpoints(folder) if run.overwrite else ():
+        shutil.rmtree(old)
+    return None
+
+
+def _model(run: Run, recipe: examples.Recipe, names: Sequence[str], seed: int) -> Any:
+    import formers
+
+    formers.set_seed(seed)
+    labels: dict[str, Any] = {}
+    if recipe.problem == "regression":
+        labels = {"num_labels": 1}
+    elif names:
+        labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    model = getattr(formers, recipe.auto).from_pretrained(
+        str(run.model),
+        ignore_mismatched_sizes=True,
+        **prepare.given(revision=run.revision, problem_type=recipe.problem),
+        **labels,
+    )
+    return _adapted(model, run, recipe) if run.lora else model
+
+
+def _adapted(model: Any, run: Run, recipe: examples.Recipe) -> Any:
+    from formers.adapters import LoraConfig, get_peft_model  # type: ignore[attr-defined, unused-ignore]
+
+    kinds = {
+        "AutoModelForSequenceClassification": "SEQ_CLS",
+        "AutoModelForTokenClassification": "TOKEN_CLS",
+        "AutoModelForCausalLM": "CAUSAL_LM",
+    }
+    targets = run.lora_target_modules
+    adapted = get_peft_model(
+        model,
+        LoraConfig(
+            r=run.lora_r,
+            lora_alpha=run.lora_alpha,
+            lora_dropout=run.lora_dropout,
+            target_modules=targets[0] if targets is not None and len(targets) == 1 else targets,
+            task_type=kinds.get(recipe.auto),
+        ),
+    )
+    trained, total = adapted.get_nb_trainable_parameters()
+    say(f"LoRA: {trained:,} of {total:,} parameters are trained")
+    return adapted
+
+
+def _trainer(
+    run: Run, args: Mapping[str, Any], model: Any, how: examples.Examples, data: Mapping[str, Any], stop: Any
+) -> Trainer:
+    from formers.training.callbacks import EarlyStoppingCallback, PrinterCallback
+    from formers.training.trainer import Trainer
+
+    patience = run.early_stopping_patience
+    made = Trainer(
+        model,
+        _checked(args),
+        how.collator(run.mlm_probability, args["seed"]),
+        data[TRAIN],
+        data[VALIDATION],
+        how.tokenizer,
+        compute_metrics=how.metrics(),
+        callbacks=[stop, _lines(), *([EarlyStoppingCallback(patience)] if patience is not None else [])],
+    )
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def _lines() -> Any:
+    """A callback that writes evaluations to stderr where no progress bar does."""
+    from formers.training.callbacks import TrainerCallback
+
+    class Lines(TrainerCallback):
+        def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            found = prepare.numbers(more["metrics"], "eval")
+            if args.disable_tqdm and found and not control.should_training_stop:
+                told = ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
+                say(f"step {state.global_step} of {state.max_steps}: {told}")
+
+    return Lines()
+
+
+@contextmanager
+def _interruptible() -> Iterator[Any]:
+    """A callback that ends training, with a checkpoint, after the step in which Ctrl-C was pressed.
+
+    A second Ctrl-C interrupts at once.
+    """
+    from formers.training.callbacks import TrainerCallback
+
+    class Stop(TrainerCallback):
+        wanted = False
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if self.wanted:
+                control.should_save = control.should_training_stop = True
+
+    stop = Stop()
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.wanted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        say("stopping after this step; Ctrl-C again stops at once")
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+_DATA = inspect.Parameter(
+    "data",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="A file, a folder with train, validation and test, or a dataset's name."),
+    ],
+)
+_CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option("--config", "-c", help="YAML file of settings; flags win over it.", metavar="FILE"),
+    ],
+)
+# The flags are those of the table of settings; typer reads the signature.
+train.__signature__ = settings.signature(data=_DATA, config=_CONFIG)  # type: ignore[attr-defined]
