@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +66,8 @@ def read_prompts(ids: object, mask: Tensor | None, pad: int | None, others: set[
             f"The prompt is of type {type(ids).__name__}.",
             "Pass token ids: a tensor (B, S) or lists, such as tokenizer(text, return_tensors='pt')['input_ids'].",
         )
-    lists = [[int(i) for i in row] for row in (ids if ids and isinstance(ids[0], Sequence) else [ids])]
+    batch: Sequence[Any] = ids if not ids or isinstance(ids[0], Sequence) else [ids]
+    lists = [[int(i) for i in row] for row in batch]
     _require_tokens(lists)
     return Prompts(padded(lists, 0 if pad is None else pad).to(device), lists, ragged=True, device=device)
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
+from formers.hub.atomic import write_json
 from formers.hub.files import ModelFiles
 from formers.layers.cache import Cache
 from formers.layers.linear import Linear
@@ -102,7 +103,8 @@ class DecoderForCausalLM(DecoderWithHead):
 
     def write_settings(self, folder: Path) -> None:
         """Write generation_config.json."""
-        self.generation_config.save_pretrained(folder)
+        # As it is, contradictions that came with the model included: it must be possible to save any model.
+        write_json(folder / GENERATION_FILE, self.generation_config.to_diff_dict())
 
     def can_generate(self) -> bool:
         """Yes."""

@@ -1,23 +1,21 @@
-"""The reference implementation's tiny models behind the interface that generation knows."""
+"""Tiny random models of the reference implementation, and the same ones here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
 from functools import cache
 from typing import Any
 
-import torch
 import transformers
-from torch import Tensor
 
-from tests.generation.toy import Toy
+import formers
 
 
 @cache
 def reference(kind: str = "gpt2", seed: int = 0, **config: Any) -> Any:
     """A tiny random model of the reference."""
     transformers.set_seed(seed)
-    common = {"vocab_size": 37, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0} | config
+    common = {"vocab_size": 37, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 35} | config
     if kind == "gpt2":
         settings: Any = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, **common)
     else:
@@ -34,14 +32,9 @@ def reference(kind: str = "gpt2", seed: int = 0, **config: Any) -> Any:
     return transformers.AutoModelForCausalLM.from_config(settings).eval()
 
 
-class Wrapped(Toy):
-    """Computes each row's logits with a model of the reference."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model, self.config = model, model.config
-
-    def logits(self, ids: Sequence[int]) -> Tensor:
-        with torch.no_grad():
-            found: Tensor = self.model(torch.tensor([list(ids)])).logits[0, -1]
-        return found
+@cache
+def ours(kind: str = "gpt2", seed: int = 0, **config: Any) -> Any:
+    """The same model here."""
+    with tempfile.TemporaryDirectory() as folder:
+        reference(kind, seed, **config).save_pretrained(folder)
+        return formers.AutoModelForCausalLM.from_pretrained(folder)

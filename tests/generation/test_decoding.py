@@ -11,11 +11,13 @@ import transformers
 import formers
 from formers.errors import InputError, UnsupportedError
 from formers.generation import generate, stream
-from tests.generation.reference import Wrapped, reference
+from tests.generation.reference import ours, reference
 from tests.generation.toy import Toy
 
-PROMPTS = torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10], [0, 11, 12, 13]])
-MASK = (PROMPTS != 0).long()
+# Not 0: the reference takes that for no padding token in beam search.
+PAD = 35
+PROMPTS = torch.tensor([[5, 6, 7, 8], [PAD, PAD, 9, 10], [PAD, 11, 12, 13]])
+MASK = (PROMPTS != PAD).long()
 TOO_LONG = {"max_new_tokens": 12}
 
 GREEDY: list[dict[str, Any]] = [
@@ -50,43 +52,46 @@ def theirs(model: Any, ids: torch.Tensor = PROMPTS, mask: torch.Tensor = MASK, *
 def same(mine: torch.Tensor, wanted: torch.Tensor) -> None:
     width = max(mine.shape[1], wanted.shape[1])
     # The reference may end with columns of padding alone.
-    mine, wanted = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (mine, wanted))
+    mine, wanted = (torch.nn.functional.pad(t, (0, width - t.shape[1]), value=PAD) for t in (mine, wanted))
     assert mine.tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("model", [("gpt2", 0), ("llama", 1)], ids=str)
 @pytest.mark.parametrize("settings", GREEDY, ids=lambda s: "-".join(s) or "plain")
-def test_greedy_is_the_references(settings: dict[str, Any], seed: int) -> None:
-    model = reference("gpt2", seed)
-    same(generate(Wrapped(model), PROMPTS, attention_mask=MASK, **TOO_LONG, **settings), theirs(model, **settings))
+def test_greedy_is_the_references(settings: dict[str, Any], model: tuple[str, int]) -> None:
+    mine = ours(*model).generate(PROMPTS, attention_mask=MASK, **TOO_LONG, **settings)
+    same(mine, theirs(reference(*model), **settings))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("model", [("gpt2", 0), ("gpt2", 1), ("llama", 2)], ids=str)
 @pytest.mark.parametrize("settings", BEAMS, ids=lambda s: "-".join(s))
-def test_beams_are_the_references(settings: dict[str, Any], seed: int) -> None:
-    model = reference("gpt2", seed)
-    same(generate(Wrapped(model), PROMPTS, attention_mask=MASK, **TOO_LONG, **settings), theirs(model, **settings))
+def test_beams_are_the_references(settings: dict[str, Any], model: tuple[str, int]) -> None:
+    mine = ours(*model).generate(PROMPTS, attention_mask=MASK, **TOO_LONG, **settings)
+    same(mine, theirs(reference(*model), **settings))
 
 
 def test_what_beams_return() -> None:
     model = reference("gpt2", 1)
     settings = {"num_beams": 3, "num_return_sequences": 2, "return_dict_in_generate": True, "output_scores": True}
     settings["output_logits"] = True
-    mine = generate(Wrapped(model), PROMPTS, attention_mask=MASK, **TOO_LONG, **settings)
+    mine = ours("gpt2", 1).generate(PROMPTS, attention_mask=MASK, **TOO_LONG, **settings)
     wanted = theirs(model, **settings)
     same(mine.sequences, wanted.sequences)
     torch.testing.assert_close(mine.sequences_scores, wanted.sequences_scores, rtol=1e-4, atol=1e-4)
     assert mine.beam_indices.tolist() == wanted.beam_indices.tolist()
-    for name in ("scores", "logits"):
-        pairs = list(zip(mine[name], wanted[name], strict=False))
-        assert len(pairs) == len(wanted[name])
+    assert len(mine.scores) == len(mine.logits) == len(wanted.scores)
+    for a, b in zip(mine.logits[:3], wanted.logits[:3], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    transitions = [m.compute_transition_scores(o.sequences, o.scores, o.beam_indices) for m, o in ((model, wanted),)]
+    found = ours("gpt2", 1).compute_transition_scores(mine.sequences, mine.scores, mine.beam_indices)
+    torch.testing.assert_close(found, transitions[0], rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_greedy_search_returns() -> None:
     model = reference("gpt2", 0)
     settings = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
     settings["repetition_penalty"] = 1.5
-    mine = generate(Wrapped(model), PROMPTS, attention_mask=MASK, output_logprobs=True, **TOO_LONG, **settings)
+    mine = ours("gpt2", 0).generate(PROMPTS, attention_mask=MASK, output_logprobs=True, **TOO_LONG, **settings)
     wanted = theirs(model, **settings)
     same(mine.sequences, wanted.sequences)
     assert len(mine.scores) == len(wanted.scores)
@@ -94,9 +99,12 @@ def test_what_a_greedy_search_returns() -> None:
     for name in ("scores", "logits"):
         for a, b in zip(mine[name], wanted[name], strict=True):
             torch.testing.assert_close(a[0], b[0], rtol=1e-4, atol=1e-4)
-    new = mine.sequences[0, PROMPTS.shape[1] :]
-    expected = [float(step[0].log_softmax(-1)[token]) for step, token in zip(wanted.logits, new, strict=True)]
-    torch.testing.assert_close(mine.logprobs[0], torch.tensor(expected), rtol=1e-4, atol=1e-4)
+    new = mine.sequences[:, PROMPTS.shape[1] :].tolist()
+    for row, tokens in enumerate(new):
+        count = tokens.index(2) + 1 if 2 in tokens else len(tokens)
+        pairs = zip(wanted.logits, tokens[:count], strict=False)
+        expected = [float(step[row].log_softmax(-1)[token]) for step, token in pairs] + [0.0] * (len(tokens) - count)
+        torch.testing.assert_close(mine.logprobs[row], torch.tensor(expected), rtol=1e-4, atol=1e-4)
     assert mine.keys() == {"sequences", "scores", "logits", "past_key_values", "logprobs"}
 
 
@@ -104,10 +112,10 @@ def test_what_a_greedy_search_returns() -> None:
 def test_rows_leave_the_batch(beams: int) -> None:
     toy = Toy(eos=3, pad_token_id=0, seed=4)
     prompts = [[5, 6], [7, 8, 9], [10], [11, 12]]
-    together = generate(toy, prompts, max_new_tokens=30, num_beams=beams)
-    assert toy.calls[-1] < toy.calls[0] * beams
+    together = generate(toy, prompts, max_new_tokens=60, num_beams=beams)
+    assert toy.calls[-1] < len(prompts) * beams
     for row, prompt in zip(together.tolist(), prompts, strict=True):
-        (alone,) = generate(Toy(eos=3, pad_token_id=0, seed=4), [prompt], max_new_tokens=30, num_beams=beams).tolist()
+        (alone,) = generate(Toy(eos=3, pad_token_id=0, seed=4), [prompt], max_new_tokens=60, num_beams=beams).tolist()
         assert [i for i in row if i] == [i for i in alone if i]
 
 
@@ -197,7 +205,7 @@ def test_own_processors_and_criteria_see_the_whole_batch() -> None:
     model = reference("gpt2", 0)
     criteria = transformers.StoppingCriteriaList([lambda ids, scores: ids[:, -1] % 5 == 0])
     for beams in (1, 2):
-        mine = generate(Wrapped(model), PROMPTS[:1], max_new_tokens=12, stopping_criteria=[Five()], num_beams=beams)
+        mine = ours("gpt2", 0).generate(PROMPTS[:1], max_new_tokens=12, stopping_criteria=[Five()], num_beams=beams)
         wanted = theirs(model, PROMPTS[:1], MASK[:1], stopping_criteria=criteria, num_beams=beams)
         same(mine, wanted)
 
