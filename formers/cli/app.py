@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from formers import __version__
+from formers.cli.eval import evaluate
 from formers.cli.info import info
 from formers.cli.pull import pull
 from formers.cli.run import run
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(train)
+app.command("eval")(evaluate)
 app.command()(info)
 app.command()(pull)
 

@@ -48,8 +48,8 @@ class Examples:
     """How rows of a table become examples.
 
     `names`: the classes as the data name them, in the order of their numbers; none for regression and language
-    modeling. `declared`: the names of the numbers in the data, where the dataset has them. `flags`: labels are lists of
-    0 or 1, one for each class. `cache`: a folder for what is too large for memory.
+    modeling. `named`: as the model names them. `declared`: the names of the numbers in the data, where the dataset has
+    them. `flags`: labels are lists of 0 or 1, one for each class. `cache`: a folder for what is too large for memory.
     """
 
     plan: Plan
@@ -59,6 +59,7 @@ class Examples:
     declared: tuple[str, ...] | None = None
     flags: bool = False
     line_by_line: bool = False
+    named: tuple[str, ...] = ()
     cache: Path | None = None
 
     def of(self, table: datasets.Dataset, split: str) -> datasets.Dataset:
@@ -163,8 +164,9 @@ class Examples:
         if task == REGRESSION:
             return metrics.Metrics(metrics.Regression(), metrics.Spearman())
         if task == TOKENS:
-            tagging = metrics.is_tagging(names)
-            return metrics.Metrics(metrics.Entities(names) if tagging else metrics.Classification(len(names), "macro"))
+            tags = self.named or names
+            whole = metrics.is_tagging(tags)
+            return metrics.Metrics(metrics.Entities(tags) if whole else metrics.Classification(len(names), "macro"))
         return metrics.Metrics(metrics.Perplexity(shift=task == CAUSAL))
 
 

@@ -95,7 +95,7 @@ def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> Non
     tokenizer = prepare.tokenizer_for(str(run.model), plan, run.revision)
     length = run.max_length or examples.longest_input(tokenizer, config)
     declared = examples.declared_names(splits[TRAIN], plan.labels[0]) if len(plan.labels) == 1 else None
-    how = examples.Examples(plan, names, tokenizer, length, declared, flags, run.line_by_line, cache)
+    how = examples.Examples(plan, names, tokenizer, length, declared, flags, run.line_by_line, named, cache)
     run = replace(
         run,
         task=plan.task,
