@@ -45,6 +45,8 @@ _LABELS = [
     "emotion",
     "gold",
     "goldlabel",
+    "classindex",
+    "labelid",
     "y",
 ]
 _TAGS = ["nertags", "tags", "labels", "label", "postags", "chunktags", "ner", "pos"]
