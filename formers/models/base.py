@@ -80,13 +80,16 @@ class PreTrainedModel(nn.Module):
         revision: str | None = None,
         subfolder: str = "",
         variant: str | None = None,
+        gguf_file: str | None = None,
         **config_overrides: Any,
     ) -> Any:
         """Load a model from a folder, an installed model package or the hub; it comes back in evaluation mode.
 
         `dtype` is float32 unless given; "auto" takes the checkpoint's. Other keywords override configuration values
         (`num_labels=3`). With `output_loading_info` the answer is (model, dict of missing, unexpected and mismatched
-        keys). `trust_remote_code` and `low_cpu_mem_usage` change nothing: code from model folders is never run, and
+        keys). `gguf_file` names the GGUF file of the model to read.
+
+        `trust_remote_code` and `low_cpu_mem_usage` change nothing: code from model folders is never run, and
         weights are always loaded without a second copy.
         """
         options = loading.Options(
@@ -98,7 +101,7 @@ class PreTrainedModel(nn.Module):
             use_safetensors=use_safetensors,
             weights_only=weights_only,
             variant=variant,
-            source=Source(revision, token, cache_dir, local_files_only, subfolder, force_download),
+            source=Source(revision, token, cache_dir, local_files_only, subfolder, force_download, gguf_file),
         )
         model, info = loading.load(cls, pretrained_model_name_or_path, config, options, config_overrides)
         return (model, info.as_dict()) if output_loading_info else model
@@ -134,15 +137,15 @@ class PreTrainedModel(nn.Module):
         """Upload configuration and weights to the hub; returns the address of the commit."""
         return saving.push(self, repo_id, private, token)
 
-    def place(self, name: str) -> keys.Place:
-        """Where checkpoints keep this model's tensor `name`."""
-        return keys.place(name, self.rules())
     def read_settings(self, files: ModelFiles) -> None:
         """Take what lies beside the weights and the configuration. Models that generate override it."""
 
     def write_settings(self, folder: Path) -> None:
         """Write what `read_settings` reads."""
 
+    def place(self, name: str) -> keys.Place:
+        """Where checkpoints keep this model's tensor `name`."""
+        return keys.place(name, self.rules())
 
     def rules(self) -> list[keys.Rule]:
         """The checkpoint rules of this model."""

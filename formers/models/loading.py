@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from formers.configuration import CONFIG_NAME, PreTrainedConfig
+from formers.configuration import PreTrainedConfig
 from formers.errors import CheckpointError, ConfigError, InputError, UnsupportedError
 from formers.hub.files import ModelFiles, Source, resolve
 from formers.hub.int8 import Dequantized
-from formers.hub.weights import Checkpoint, Weights
+from formers.hub.weights import Weights, open_weights
 from formers.layers.norms import RMSNorm
 from formers.layers.positions import sinusoids
 from formers.models import keys
@@ -272,7 +272,7 @@ def _config(
         files = resolve(config, options.source)
     if files is None:
         raise InputError("Neither a name nor a config was given.", "Pass the name or the folder of a model.")
-    values = files.read_json(CONFIG_NAME)
+    values = files.read_config()
     got, wanted = values.get("model_type"), cls.config_class.model_type
     if got not in (None, wanted):
         raise ConfigError(
@@ -287,7 +287,7 @@ def _weights(files: ModelFiles | None, config: PreTrainedConfig, options: Option
         return StateDict(options.state_dict)
     if files is None:
         raise InputError("Neither a name nor a state_dict was given.", "Pass one of them, or use from_config.")
-    checkpoint: Weights = Checkpoint.open(files, variant=options.variant, use_safetensors=options.use_safetensors)
+    checkpoint = open_weights(files, variant=options.variant, use_safetensors=options.use_safetensors)
     quantization = config.extra.pop("quantization_config", None)
     if quantization is None:
         return checkpoint

@@ -10,11 +10,18 @@ from formers.tokenization.batch import BatchEncoding, CharSpan, TokenSpan
 from formers.tokenization.families import (
     AlbertTokenizer,
     BertTokenizer,
+    BloomTokenizer,
     CamembertTokenizer,
+    CodeGenTokenizer,
     DebertaV2Tokenizer,
     DistilBertTokenizer,
     ElectraTokenizer,
+    GemmaTokenizer,
+    GPT2Tokenizer,
+    GPTNeoXTokenizer,
+    LlamaTokenizer,
     MPNetTokenizer,
+    Qwen2Tokenizer,
     RobertaTokenizer,
     XLMRobertaTokenizer,
 )
@@ -30,6 +37,13 @@ DebertaV2TokenizerFast = DebertaV2Tokenizer
 DistilBertTokenizerFast = DistilBertTokenizer
 ElectraTokenizerFast = ElectraTokenizer
 MPNetTokenizerFast = MPNetTokenizer
+Qwen2TokenizerFast = Qwen2Tokenizer
+LlamaTokenizerFast = LlamaTokenizer
+GemmaTokenizerFast = GemmaTokenizer
+GPTNeoXTokenizerFast = GPTNeoXTokenizer
+GPT2TokenizerFast = GPT2Tokenizer
+CodeGenTokenizerFast = CodeGenTokenizer
+BloomTokenizerFast = BloomTokenizer
 RobertaTokenizerFast = RobertaTokenizer
 XLMRobertaTokenizerFast = XLMRobertaTokenizer
 
@@ -41,20 +55,34 @@ __all__ = [
     "BatchEncoding",
     "BertTokenizer",
     "BertTokenizerFast",
+    "BloomTokenizer",
+    "BloomTokenizerFast",
     "CamembertTokenizer",
     "CamembertTokenizerFast",
     "CharSpan",
+    "CodeGenTokenizer",
+    "CodeGenTokenizerFast",
     "DebertaV2Tokenizer",
     "DebertaV2TokenizerFast",
     "DistilBertTokenizer",
     "DistilBertTokenizerFast",
     "ElectraTokenizer",
     "ElectraTokenizerFast",
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
+    "GPTNeoXTokenizer",
+    "GPTNeoXTokenizerFast",
+    "GemmaTokenizer",
+    "GemmaTokenizerFast",
+    "LlamaTokenizer",
+    "LlamaTokenizerFast",
     "MPNetTokenizer",
     "MPNetTokenizerFast",
     "PreTrainedTokenizer",
     "PreTrainedTokenizerBase",
     "PreTrainedTokenizerFast",
+    "Qwen2Tokenizer",
+    "Qwen2TokenizerFast",
     "RobertaTokenizer",
     "RobertaTokenizerFast",
     "TokenSpan",

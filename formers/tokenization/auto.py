@@ -10,7 +10,7 @@ from formers.errors import InputError, ModelNotFoundError, UnsupportedError
 from formers.hub import ModelFiles, Source, resolve
 from formers.registry import FAMILIES
 from formers.tokenization.families import CLASSES
-from formers.tokenization.load import CONFIG_FILE, TOKENIZER_FILE, load, load_files
+from formers.tokenization.load import CONFIG_FILE, TOKENIZER_FILE, gguf_of, load, load_files
 from formers.tokenization.tokenizer import PreTrainedTokenizerFast
 
 _GENERIC = ("PreTrainedTokenizer", "PreTrainedTokenizerBase", "TokenizersBackend", "PythonBackend")
@@ -33,6 +33,7 @@ class AutoTokenizer:
         token: str | bool | None = None,
         revision: str | None = None,
         subfolder: str = "",
+        gguf_file: str | None = None,
         config: Any = None,
         tokenizer_type: str | None = None,
         **settings: Any,
@@ -40,12 +41,14 @@ class AutoTokenizer:
         """Load the tokenizer of a model: a folder, an installed package or a name on the hub.
 
         config: the model's configuration, whose `model_type` is used where the tokenizer's files name no class.
-        tokenizer_type: a model type whose tokenizer to use. settings: those of the class, over what the files say.
+        tokenizer_type: a model type whose tokenizer to use. gguf_file: the GGUF file to read.
+        settings: those of the class, over what the files say.
         """
-        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download)
+        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download, gguf_file)
         if tokenizer_type is not None:
             return load(_class_of_type(tokenizer_type), pretrained_model_name_or_path, source, inputs, settings)
-        if Path(os.path.expanduser(pretrained_model_name_or_path)).is_file():
+        path = Path(os.path.expanduser(pretrained_model_name_or_path))
+        if path.is_file() and path.suffix != ".gguf":
             return load(PreTrainedTokenizerFast, pretrained_model_name_or_path, source, inputs, settings)
         files = resolve(pretrained_model_name_or_path, source)
         return load_files(_class_of(files, config), files, inputs, settings)
@@ -66,6 +69,8 @@ def _class_of_type(model_type: str) -> type[PreTrainedTokenizerFast]:
 
 def _class_of(files: ModelFiles, config: Any) -> type[PreTrainedTokenizerFast]:
     """The class that tokenizer_config.json names, or config.json; else that of the model type; else the generic one."""
+    if gguf_of(files) is not None:
+        return PreTrainedTokenizerFast
     named = files.read_json(CONFIG_FILE).get("tokenizer_class") if files.find(CONFIG_FILE) else None
     model_type = getattr(config, "model_type", None)
     if named is None and model_type is None and files.find("config.json"):

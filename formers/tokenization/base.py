@@ -72,8 +72,10 @@ class PreTrainedTokenizerBase:
         self.chat_template: Any = setup.chat_template(settings)
         # Scripts silence the reference's warnings by topic here, so the topics are the same.
         self.deprecation_warnings: dict[str, bool] = {}
-        self._frame_with = {"bos": bool(settings.get("add_bos_token")), "eos": bool(settings.get("add_eos_token"))}
-        if self.recipe is None and ("add_bos_token" in settings or "add_eos_token" in settings):
+        given = {name: settings[name] for name in ("add_bos_token", "add_eos_token") if settings.get(name) is not None}
+        wanted = given if parts.from_file else {**parts.options, **given}
+        self._frame_with = {name: bool(wanted.get(f"add_{name}_token")) for name in ("bos", "eos")}
+        if given and setup.has_bos_eos_frame(type(self)):
             self._update_frame()
 
     def decode(
@@ -270,7 +272,7 @@ class PreTrainedTokenizerBase:
         self._update_frame()
 
     def _update_frame(self) -> None:
-        frame = setup.bos_eos_frame(self, **self._frame_with)
+        frame = setup.frame(self, **self._frame_with)
 
         def set_frame(engine: Tokenizer) -> None:
             engine.post_processor = frame

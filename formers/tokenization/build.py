@@ -22,13 +22,15 @@ class Vocabulary:
     """What the files of a family hold.
 
     pieces: ids by token, or (token, score) in the order of the ids (Unigram). sentencepiece: whether they are those of
-    a SentencePiece file, without the special tokens that some families add to it.
+    a SentencePiece file, without the special tokens that some families add to it. control, user_defined: tokens of
+    such a file that are never cut, the first ones special.
     """
 
     pieces: dict[str, int] | list[tuple[str, float]]
     merges: list[tuple[str, str]] = field(default_factory=list)
     sentencepiece: bool = False
     charsmap: bytes = b""
+    control: list[str] = field(default_factory=list)
     user_defined: list[str] = field(default_factory=list)
 
 
@@ -56,7 +58,12 @@ def read_vocabulary(vocab: Any, merges: Any) -> Vocabulary:
         raise InputError(f"There is no vocabulary file {str(path)!r}.", "Check the path.")
     if path.suffix == ".model":
         model = sentencepiece.read(path)
-        return Vocabulary(model.pieces, sentencepiece=True, charsmap=model.charsmap, user_defined=model.user_defined)
+        pieces: dict[str, int] | list[tuple[str, float]] = model.pieces
+        pairs: list[tuple[str, str]] = []
+        if model.is_bpe:
+            pieces = {token: index for index, (token, _) in enumerate(model.pieces)}
+            pairs = merges_of(pieces, pieces.__getitem__)
+        return Vocabulary(pieces, pairs, True, model.charsmap, model.control, model.user_defined)
     if path.suffix == ".json":
         if not isinstance(merges, (str, Path)):
             return read_vocabulary(_json_vocabulary(path), merges)
@@ -69,6 +76,24 @@ def read_vocabulary(vocab: Any, merges: Any) -> Vocabulary:
         return Vocabulary(WordPiece.read_file(str(path)))
     except Exception as error:  # the engine has no exception type of its own
         raise ConfigError(f"{path} cannot be read: {error}.", "It must be UTF-8 text, one token per line.") from error
+
+
+def merges_of(
+    vocab: Mapping[str, int], rank: Callable[[str], float], longest_first: bool = False
+) -> list[tuple[str, str]]:
+    """The merges that a vocabulary implies: each way to make a token of two others, tokens of a low rank first.
+
+    longest_first: of a token's ways, those with a long first part come first, else those with a short one.
+    """
+    sign = -1 if longest_first else 1
+    found = []
+    for token in vocab:
+        cuts = ((token[:cut], token[cut:]) for cut in range(1, len(token)))
+        pairs = [pair for pair in cuts if pair[0] in vocab and pair[1] in vocab]
+        pairs.sort(key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))
+        found += [(rank(token), sign * len(pair[0]), sign * len(pair[1]), pair) for pair in pairs]
+    found.sort(key=lambda item: item[:3])
+    return [item[3] for item in found]
 
 
 def looks_cased(tokens: Mapping[str, int]) -> bool:
@@ -207,6 +232,20 @@ def _deberta_v2(vocabulary: Vocabulary, special: Mapping[str, str], options: Map
     engine.pre_tokenizer = pre_tokenizers.Sequence(splits)
     engine.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme=scheme)
     return engine
+
+
+def bos_eos_frame(first: tuple[str, int] | None, last: tuple[str, int] | None) -> Any:
+    """The post-processor that puts one token before and one after every text."""
+
+    def around(text: str, kind: int) -> str:
+        parts = (first and f"{first[0]}:{kind}", f"{text}:{kind}", last and f"{last[0]}:{kind}")
+        return " ".join(part for part in parts if part)
+
+    return processors.TemplateProcessing(
+        single=around("$A", 0),
+        pair=f"{around('$A', 0)} {around('$B', 1)}",
+        special_tokens=[token for token in (first, last) if token],
+    )
 
 
 def _bert_frame(special: Callable[[str], tuple[str, int]], options: Mapping[str, Any]) -> Any:

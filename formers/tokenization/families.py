@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tokenizers import AddedToken
 
-from formers.tokenization import build
+from formers.tokenization import build, causal
 from formers.tokenization.build import Recipe
 from formers.tokenization.special import Token
 from formers.tokenization.tokenizer import PreTrainedTokenizerFast
@@ -133,16 +133,105 @@ class DebertaV2Tokenizer(PreTrainedTokenizerFast):
     recipe: ClassVar[Recipe | None] = build.DEBERTA_V2
 
 
+_CAUSAL_OPTIONS = {"add_prefix_space": False, "add_bos_token": False, "add_eos_token": False}
+_END_OF_TEXT = {"unk_token": "<|endoftext|>", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+
+
+class GPT2Tokenizer(PreTrainedTokenizerFast):
+    """Byte-level BPE. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = _END_OF_TEXT
+    options: ClassVar[Mapping[str, Any]] = {**_CAUSAL_OPTIONS, "errors": "replace"}
+    recipe: ClassVar[Recipe | None] = causal.GPT2
+
+
+class CodeGenTokenizer(PreTrainedTokenizerFast):
+    """GPT-2's, with offsets that keep spaces. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = _END_OF_TEXT
+    options: ClassVar[Mapping[str, Any]] = _CAUSAL_OPTIONS
+    recipe: ClassVar[Recipe | None] = causal.CODEGEN
+
+
+class GPTNeoXTokenizer(PreTrainedTokenizerFast):
+    """GPT-2's on composed characters. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = {**_END_OF_TEXT, "pad_token": "<|padding|>"}
+    options: ClassVar[Mapping[str, Any]] = _CAUSAL_OPTIONS
+    recipe: ClassVar[Recipe | None] = causal.GPT_NEOX
+
+
+class Qwen2Tokenizer(PreTrainedTokenizerFast):
+    """Byte-level BPE that takes digits one by one. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = {
+        "unk_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    options: ClassVar[Mapping[str, Any]] = _CAUSAL_OPTIONS
+    recipe: ClassVar[Recipe | None] = causal.QWEN2_RECIPE
+
+
+class BloomTokenizer(PreTrainedTokenizerFast):
+    """Byte-level BPE from a tokenizer.json."""
+
+    special_defaults: ClassVar[Mapping[str, Token]] = {
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+    }
+    padding_side: str = "left"
+
+
+class LlamaTokenizer(PreTrainedTokenizerFast):
+    """SentencePiece BPE with byte fallback. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = _files("tokenizer.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    options: ClassVar[Mapping[str, Any]] = {**_CAUSAL_OPTIONS, "add_prefix_space": True, "add_bos_token": True}
+    recipe: ClassVar[Recipe | None] = causal.LLAMA
+    padding_side: str = "left"
+
+
+class GemmaTokenizer(PreTrainedTokenizerFast):
+    """SentencePiece BPE with byte fallback, no space added before texts. Options: `add_bos_token`, `add_eos_token`."""
+
+    vocab_files_names: ClassVar[dict[str, str]] = _files("tokenizer.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = {
+        "unk_token": "<unk>",
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "pad_token": "<pad>",
+        "mask_token": "<mask>",
+    }
+    options: ClassVar[Mapping[str, Any]] = {"add_bos_token": True, "add_eos_token": False}
+    recipe: ClassVar[Recipe | None] = causal.GEMMA
+    padding_side: str = "left"
+
+
 CLASSES: dict[str, type[PreTrainedTokenizerFast]] = {
     cls.__name__: cls
     for cls in (
         AlbertTokenizer,
         BertTokenizer,
+        BloomTokenizer,
         CamembertTokenizer,
+        CodeGenTokenizer,
         DebertaV2Tokenizer,
         DistilBertTokenizer,
         ElectraTokenizer,
+        GPT2Tokenizer,
+        GPTNeoXTokenizer,
+        GemmaTokenizer,
+        LlamaTokenizer,
         MPNetTokenizer,
+        Qwen2Tokenizer,
         RobertaTokenizer,
         XLMRobertaTokenizer,
     )

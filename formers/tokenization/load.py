@@ -33,7 +33,7 @@ def load(
 ) -> Kind:
     """The tokenizer of a model, `settings` going over what its files say."""
     path = Path(os.path.expanduser(name))
-    if path.is_file():
+    if path.is_file() and path.suffix != ".gguf":
         whole = path.name == TOKENIZER_FILE or (path.suffix == ".json" and "merges_file" not in cls.vocab_files_names)
         kind = "tokenizer_file" if whole else "vocab_file"
         return make(cls, {kind: str(path)}, inputs, {"name_or_path": str(name), **settings})
@@ -43,6 +43,11 @@ def load(
 def load_files(cls: type[Kind], files: ModelFiles, inputs: Sequence[Any], settings: dict[str, Any]) -> Kind:
     """The tokenizer that `files` describe."""
     settings = dict(settings)
+    path = gguf_of(files)
+    if path is not None:
+        from formers.tokenization import gguf
+
+        return make(cls, {**gguf.read(path), "name_or_path": files.name}, inputs, settings)
     found = _config(files)
     sources = _sources(cls, files, from_vocabulary=bool(settings.pop("from_slow", False)))
     if "tokenizer_file" in sources:
@@ -56,6 +61,13 @@ def load_files(cls: type[Kind], files: ModelFiles, inputs: Sequence[Any], settin
         found["chat_template"] = template
     found["name_or_path"] = files.name
     return make(cls, {**found, **sources}, inputs, settings)
+
+
+def gguf_of(files: ModelFiles) -> Path | None:
+    """The GGUF file that holds the tokenizer: the one asked for, or a folder's only one where nothing else does."""
+    if files.gguf_file is None and (files.find(TOKENIZER_FILE) or files.find(CONFIG_FILE)):
+        return None
+    return files.gguf
 
 
 def make(cls: type[Kind], found: dict[str, Any], inputs: Sequence[Any], settings: dict[str, Any]) -> Kind:

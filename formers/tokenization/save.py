@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import Unigram
 
 from formers.errors import ConfigError, InputError, UnsupportedError
 from formers.hub.atomic import write_json, write_text
@@ -73,15 +72,14 @@ def save_vocabulary(
             f"{type(tokenizer).__name__} has no vocabulary file to write.",
             f"save_pretrained writes {TOKENIZER_FILE}, which holds the vocabulary.",
         )
-    model = tokenizer._engines.base.model
-    if isinstance(model, Unigram):
+    if _from_sentencepiece(tokenizer):
         copy = _named(target, tokenizer.vocab_files_names["vocab_file"], prefix)
         source = Path(str(tokenizer.vocab_file))
         if not (copy.exists() and copy.samefile(source)):
             shutil.copyfile(source, copy)
         return (str(copy),)
     with TemporaryDirectory(dir=target) as draft:
-        written = [Path(path) for path in model.save(draft, prefix)]
+        written = [Path(path) for path in tokenizer._engines.base.model.save(draft, prefix)]
         return tuple(str(path.replace(target / path.name)) for path in written)
 
 
@@ -94,7 +92,7 @@ def _named(folder: Path, name: str, prefix: str | None) -> Path:
 def _can_write_vocabulary(tokenizer: PreTrainedTokenizerFast) -> bool:
     if "vocab_file" not in tokenizer.vocab_files_names:
         return False
-    if not isinstance(tokenizer._engines.base.model, Unigram):
+    if not _from_sentencepiece(tokenizer):
         return True
     # The engine cannot write SentencePiece files; the one that the tokenizer came from is copied.
     return (
@@ -102,6 +100,10 @@ def _can_write_vocabulary(tokenizer: PreTrainedTokenizerFast) -> bool:
         and tokenizer.vocab_file.endswith(".model")
         and os.path.isfile(tokenizer.vocab_file)
     )
+
+
+def _from_sentencepiece(tokenizer: PreTrainedTokenizerFast) -> bool:
+    return tokenizer.vocab_files_names["vocab_file"].endswith(".model")
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

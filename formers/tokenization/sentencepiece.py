@@ -14,22 +14,26 @@ from pathlib import Path
 from formers.errors import ConfigError, UnsupportedError
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
-_UNIGRAM = 1
+_UNIGRAM, _BPE = 1, 2
 
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """pieces: (text, log probability) in the order of their ids. charsmap: the compiled normalization rules."""
+    """pieces: (text, log probability) in the order of their ids; with BPE the score says which merge comes first.
+
+    control, user_defined: pieces that are never cut. charsmap: the compiled normalization rules.
+    """
 
     pieces: list[tuple[str, float]]
     unk_id: int
     control: list[str]
     user_defined: list[str]
     charsmap: bytes
+    is_bpe: bool
 
 
 def read(path: Path) -> SentencePieceModel:
-    """Read a Unigram model. ConfigError if the file is damaged, UnsupportedError for the other kinds of model."""
+    """Read a Unigram or BPE model. ConfigError if the file is damaged, UnsupportedError for other kinds of model."""
     try:
         return _parse(path.read_bytes(), path)
     except (IndexError, ValueError, struct.error) as error:
@@ -59,12 +63,12 @@ def _parse(data: bytes, path: Path) -> SentencePieceModel:
             charsmap = next((item for field, item in _fields(value) if field == 2 and isinstance(item, bytes)), b"")
     if not pieces:
         raise ValueError("it holds no pieces")
-    if kind != _UNIGRAM:
+    if kind not in (_UNIGRAM, _BPE):
         raise UnsupportedError(
-            f"{path} is a SentencePiece model of a kind other than Unigram.",
+            f"{path} is a SentencePiece model of words or characters, not of the kinds Unigram and BPE.",
             "Use a folder with tokenizer.json: the reference implementation writes one with save_pretrained.",
         )
-    return SentencePieceModel(pieces, unk_id, control, user_defined, charsmap)
+    return SentencePieceModel(pieces, unk_id, control, user_defined, charsmap, kind == _BPE)
 
 
 def _piece(data: bytes) -> tuple[str, float, int]:

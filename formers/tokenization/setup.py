@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
 
 from formers.errors import ConfigError, InputError
-from formers.tokenization.build import Vocabulary, looks_cased, read_vocabulary
+from formers.tokenization.build import Vocabulary, bos_eos_frame, looks_cased, read_vocabulary
 from formers.tokenization.engine import Engines
 from formers.tokenization.settings import NO_LIMIT, check_side
 from formers.tokenization.special import NAMES, SpecialTokens, Token, as_token
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from formers.tokenization.base import PreTrainedTokenizerBase
 
 # Where the engine comes from: these are no settings, and no file keeps them.
-SOURCES = ("tokenizer_object", "tokenizer_file", "vocab", "merges", "vocab_file", "merges_file")
+SOURCES = ("engine", "tokenizer_object", "tokenizer_file", "vocab", "merges", "vocab_file", "merges_file")
 
 FORCE_CLEAN_UP = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
@@ -54,6 +54,7 @@ class Parts:
     options: dict[str, Any]
     baked: dict[str, Any]
     vocab_file: str | None
+    from_file: bool
 
 
 def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Parts:
@@ -82,12 +83,12 @@ def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Pa
     if not from_file and cls.recipe is not None:
         engine.post_processor = cls.recipe.frame(_named_ids(engine, special), options)
     vocab_file = source["vocab_file"]
-    return Parts(Engines(engine), special, options, baked, None if vocab_file is None else str(vocab_file))
+    return Parts(Engines(engine), special, options, baked, None if vocab_file is None else str(vocab_file), from_file)
 
 
 def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> None:
     """Warn of arguments without an effect: the reference takes them in silence, typing errors included."""
-    known = {*_SETTINGS, *SOURCES, *cls.options, *NAMES, *(_FRAME_SETTINGS if cls.recipe is None else ())}
+    known = {*_SETTINGS, *SOURCES, *cls.options, *NAMES, *(_FRAME_SETTINGS if has_bos_eos_frame(cls) else ())}
     for name in names:
         if name not in known and (name in _FRAME_SETTINGS or not name.endswith("_token")):
             from difflib import get_close_matches
@@ -98,6 +99,8 @@ def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> No
 
 
 def _given_engine(source: Mapping[str, Any]) -> Tokenizer | None:
+    if source["engine"] is not None:
+        return source["engine"]  # type: ignore[no-any-return]  # made for this tokenizer alone
     if source["tokenizer_object"] is not None:
         # The caller goes on using the object; this tokenizer must not see what happens to it.
         return copy.deepcopy(source["tokenizer_object"])  # type: ignore[no-any-return]
@@ -258,15 +261,13 @@ def chat_template(settings: Mapping[str, Any]) -> Any:
     return template
 
 
-def bos_eos_frame(tokenizer: PreTrainedTokenizerBase, bos: bool, eos: bool) -> Any:
+def has_bos_eos_frame(cls: type[PreTrainedTokenizerBase]) -> bool:
+    """Whether `add_bos_token` and `add_eos_token` say what stands around texts; some families have other frames."""
+    return cls.recipe is None or "add_bos_token" in cls.options
+
+
+def frame(tokenizer: PreTrainedTokenizerBase, bos: bool, eos: bool) -> Any:
     """The post-processor that puts bos before and eos after every text, as far as wanted and set."""
-    first, last = (tokenizer.bos_token if bos else None), (tokenizer.eos_token if eos else None)
-
-    def around(text: str, kind: int) -> str:
-        parts = (first and f"{first}:{kind}", f"{text}:{kind}", last and f"{last}:{kind}")
-        return " ".join(part for part in parts if part)
-
-    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (first, last) if token]
-    return processors.TemplateProcessing(
-        single=around("$A", 0), pair=f"{around('$A', 0)} {around('$B', 1)}", special_tokens=ids
-    )
+    named = (tokenizer.bos_token if bos else None), (tokenizer.eos_token if eos else None)
+    first, last = ((token, tokenizer.convert_tokens_to_ids(token)) if token else None for token in named)
+    return bos_eos_frame(first, last)

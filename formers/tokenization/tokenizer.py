@@ -61,16 +61,17 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         token: str | bool | None = None,
         revision: str | None = None,
         subfolder: str = "",
+        gguf_file: str | None = None,
         **settings: Any,
     ) -> Self:
         """Load the tokenizer of a model: a folder, a file, an installed package or a name on the hub.
 
-        settings: those of the class, over what the model's files say.
+        gguf_file: the GGUF file of the model to read. settings: those of the class, over what the model's files say.
         """
         from formers.hub import Source
         from formers.tokenization.load import load
 
-        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download)
+        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download, gguf_file)
         return load(cls, pretrained_model_name_or_path, source, inputs, settings)
 
     def save_pretrained(

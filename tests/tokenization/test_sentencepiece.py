@@ -111,8 +111,8 @@ def test_a_vocabulary_in_memory() -> None:
 
 
 def test_other_kinds_of_models(sentencepiece_model: Callable[..., Path]) -> None:
-    with pytest.raises(UnsupportedError, match=r"other than Unigram.*tokenizer.json"):
-        read(sentencepiece_model(model_type="bpe"))
+    with pytest.raises(UnsupportedError, match=r"of words or characters.*tokenizer.json"):
+        read(sentencepiece_model(model_type="char"))
 
 
 def test_damaged_files(sentencepiece_model: Callable[..., Path], tmp_path: Path) -> None:
