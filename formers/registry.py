@@ -149,6 +149,9 @@ _PLAIN: dict[str, str] = {
     "EtaLogitsWarper": "formers.generation.warpers",
     "EvalPrediction": "formers.training.evaluation",
     "ExponentialDecayLengthPenalty": "formers.generation.processors",
+    "text-generation": Task(
+        "text_generation:TextGenerationPipeline", "AutoModelForCausalLM", "HuggingFaceTB/SmolLM2-135M-Instruct"
+    ),
     "ForcedBOSTokenLogitsProcessor": "formers.generation.processors",
     "ForcedEOSTokenLogitsProcessor": "formers.generation.processors",
     "GenerationConfig": "formers.generation.config",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -201,24 +201,28 @@ class Beams:
         self.tokens = torch.tensor(tokens, device=self.plan.prompts.device)
         self.choose.append(self.tokens)
 
-    def collect(self, steps: Iterable[Step]) -> Tensor | GenerateBeamDecoderOnlyOutput:
-        """The best continuations of each prompt, best first."""
-        kept = list(steps)
-        plan, count = self.plan, int(self.plan.config.num_return_sequences or 1)
+    def answers(self) -> list[list[int]]:
+        """The new tokens of the best continuations, those of one prompt together, best first."""
+        return [one.new for one in self._chosen()]
+
+    def _chosen(self) -> list[_Found]:
+        count = int(self.plan.config.num_return_sequences or 1)
         best: list[_Found] = []
         for item in self.items:
             # Ended early, there may be too few: beams that were under way stand in.
             spare = [_Found(_NOTHING, beam.new, beam.origins) for beam in item.beams]
             best.extend([*item.found, *spare][:count])
-        found = sequences(plan, [one.new for one in best])
-        if not plan.config.return_dict_in_generate:
-            return found
+        return best
+
+    def output(self, steps: Sequence[Step]) -> GenerateBeamDecoderOnlyOutput:
+        """The best continuations with what else was asked for."""
+        plan, best = self.plan, self._chosen()
         width = max(len(one.origins) for one in best)
         origins = [one.origins + [-1] * (width - len(one.origins)) for one in best]
         return GenerateBeamDecoderOnlyOutput(
-            sequences=found,
+            sequences=sequences(plan, [one.new for one in best]),
             sequences_scores=torch.tensor([one.score for one in best]) if plan.keep_scores else None,
             beam_indices=torch.tensor(origins) if plan.keep_scores else None,
             past_key_values=plan.forward.cache,
-            **per_step(plan, kept),
+            **per_step(plan, steps),
         )

@@ -187,29 +187,25 @@ class GenerationConfig:
         """
         values = self.set_values()
         asked: dict[str, Any] = {}
-        call = {} if call is None else call
-        check_names(call)
-        given = dict(passed.set_values() if isinstance(passed, GenerationConfig) else passed or {})
-        check_names(given)
-        for level in (given, call):
+        given = passed.set_values() if isinstance(passed, GenerationConfig) else dict(passed or {})
+        for level in (given, dict(call or {})):
+            check_names(level)
             for pair in _RIVALS:
-                both = [name for name in pair if level.get(name) is not None]
-                if len(both) == 2:
+                if all(level.get(name) is not None for name in pair):
                     raise InputError(
-                        f"Both {both[0]}={level[both[0]]} and {both[1]}={level[both[1]]} were given.",
+                        f"Both {pair[0]}={level[pair[0]]} and {pair[1]}={level[pair[1]]} were given.",
                         f"Give one of them: {pair[1]} counts new tokens, {pair[0]} the prompt's too.",
                     )
-                if both:
-                    for name in pair:
-                        values.pop(name, None)
-                        asked.pop(name, None)
-            values.update(level)
-            asked.update(level)
+            values, asked = over(values, level), over(asked, level)
         asked = {name: value for name, value in asked.items() if value is not None}
         values = {name: value for name, value in values.items() if value is not None}
         check(asked, strict=True, under=values)
         check(values)
         return GenerationConfig(**{**DEFAULTS, **values})
+
+    def under(self, other: GenerationConfig) -> GenerationConfig:
+        """These settings where the other configuration sets none."""
+        return GenerationConfig(**over(self.set_values(), other.set_values()))
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -280,6 +276,12 @@ class GenerationConfig:
 
 _NAMES: frozenset[str] = frozenset(f.name for f in dataclasses.fields(GenerationConfig)) - {"extra"}
 _FROM_MODEL = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_eos_token_id")
+
+
+def over(values: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with those of a level nearer to the call over them."""
+    replaced = {name for pair in _RIVALS if any(level.get(name) is not None for name in pair) for name in pair}
+    return {**{name: value for name, value in values.items() if name not in replaced}, **level}
 
 
 def names() -> frozenset[str]:

@@ -46,20 +46,24 @@ def row_seed(seed: int | None, ids: Sequence[int], copy: int) -> int:
 
 def likeliest(scores: Tensor) -> Tensor:
     """The first of the best tokens of each row, (B,), from scores (B, V)."""
-    if scores.device.type == "cpu" and scores.dtype in _NUMPY:
+    if scores.device.type == "cpu":
         # On a CPU torch's own argmax takes ten times as long.
-        return torch.from_numpy(scores.numpy().argmax(-1))
+        return torch.from_numpy(_array(scores).argmax(-1))
     return scores.argmax(-1)
 
 
 def draw(scores: Tensor, numbers: Sequence[float]) -> Tensor:
     """One token a row, (B,), from scores (B, V): where the cumulative distribution passes the row's number."""
-    if scores.device.type == "cpu" and scores.dtype in _NUMPY:
-        rows = scores.numpy()
-        return torch.tensor([_draw_one(row, number) for row, number in zip(rows, numbers, strict=True)])
+    if scores.device.type == "cpu":
+        rows = zip(_array(scores), numbers, strict=True)
+        return torch.tensor([_draw_one(row, number) for row, number in rows])
     mass = scores.softmax(-1, dtype=torch.float64).cumsum(-1)
     points = torch.tensor(numbers, dtype=mass.dtype, device=mass.device)[:, None] * mass[:, -1:]
     return torch.searchsorted(mass, points, right=True).squeeze(1).clamp_(max=scores.shape[-1] - 1)
+
+
+def _array(scores: Tensor) -> Any:
+    return (scores if scores.dtype in _NUMPY else scores.float()).detach().numpy()
 
 
 def _draw_one(scores: Any, number: float) -> int:

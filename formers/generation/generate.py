@@ -14,7 +14,7 @@ from formers.generation.beams import Beams
 from formers.generation.config import GenerationConfig
 from formers.generation.planning import Call, plan
 from formers.generation.processing import LogitsProcessor
-from formers.generation.results import collect
+from formers.generation.results import output, sequences
 from formers.generation.speculation import Speculation
 from formers.generation.steps import Plan, Search, Step, TokenByToken, run
 from formers.generation.streamers import BaseStreamer, TextPieces
@@ -70,19 +70,43 @@ def generate(
         assistant_model,
         tokenizer,
         past_key_values,
-        together=streamer is not None,
+        streamer=streamer,
     )
+    settings["synced_gpus"] = synced_gpus
+    made, search, steps = _finished(model, call, generation_config, settings)
+    if not made.config.return_dict_in_generate:
+        return sequences(made, search.answers())
+    return search.output(steps) if isinstance(search, Beams) else output(made, steps)
+
+
+def continuations(
+    model: Any, call: Call, passed: GenerationConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> list[list[list[int]]]:
+    """The new tokens of every text of every prompt, without any padding. What pipelines and servers call."""
+    made, search, _ = _finished(model, call, passed, settings)
+    found = search.answers()
+    each = len(found) // len(made.prompts.rows)
+    return [found[first : first + each] for first in range(0, len(found), each)]
+
+
+def _finished(
+    model: Any,
+    call: Call,
+    passed: GenerationConfig | Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+) -> tuple[Plan, Search, list[Step]]:
+    """A call carried out; its errors reach the streamer's reader too."""
+    streamer = call.streamer
     try:
-        made = plan(model, call, generation_config, _settings({**settings, "synced_gpus": synced_gpus}))
+        made = plan(model, call, passed, _settings(settings))
         search = _search(made, call)
         if streamer is not None and made.config.num_beams != 1:
             raise InputError("A streamer was given with beams.", "Use num_beams=1: beams are ready at the end only.")
-        steps = _watched(run(search, made.visible), made, streamer)
+        return made, search, _watched(run(search, made.visible), made, streamer)
     except BaseException as error:
         if streamer is not None:
             (streamer.fail(error) if hasattr(streamer, "fail") else streamer.end())
         raise
-    return search.collect(steps) if isinstance(search, Beams) else collect(made, steps)
 
 
 def stream(
@@ -153,7 +177,7 @@ def _one_of(inputs: Any, input_ids: Any) -> Any:
     return given
 
 
-def _settings(given: dict[str, Any]) -> dict[str, Any]:
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among the keywords of a call, without those of the reference that ask for nothing."""
     for name, remedy in _REFUSED.items():
         if name in given and not any(given[name] is nothing for nothing in _NOTHING):

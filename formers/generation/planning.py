@@ -39,8 +39,9 @@ class Call:
     assistant_model: Any = None
     tokenizer: Any = None
     past_key_values: Any = None
-    # Whether the whole batch is seen at every step, by a streamer for example.
-    together: bool = False
+    streamer: Any = None
+    # Settings where nobody says anything, the model's own configuration neither.
+    defaults: GenerationConfig | None = None
 
 
 def model_config(model: Any) -> GenerationConfig:
@@ -56,7 +57,8 @@ def plan(
     model: Any, call: Call, passed: GenerationConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]
 ) -> Plan:
     """Everything of one call, or an error that says what to change."""
-    config = model_config(model).merged(passed, settings)
+    own = model_config(model)
+    config = (own if call.defaults is None else call.defaults.under(own)).merged(passed, settings)
     device = torch.device(model.device)
     ends = frozenset(() if config.eos_token_id is None else token_ids(config.eos_token_id)) - {-1}
     pad = config.pad_token_id if config.pad_token_id is not None and config.pad_token_id >= 0 else None
@@ -73,11 +75,10 @@ def plan(
     if config.do_sample:
         for row in rows:
             row.numbers = Numbers(row_seed(config.seed, row.ids, row.index % copies))
-    own = LogitsProcessorList(call.logits_processor or ())
     criteria = StoppingCriteriaList(call.stopping_criteria or ())
     constraint = _constraint(model, config, call, rows, ends)
     processors = LogitsProcessorList(_processors(config, prompts, rows, call, ends))
-    processors.extend(own)
+    processors.extend(call.logits_processor or ())
     if constraint is not None:
         processors.append(constraint)
     processors.extend(_warpers(config, ends))
@@ -92,7 +93,7 @@ def plan(
         ends=ends,
         pad=0 if pad is None else pad,
         copies=copies,
-        leave=processors.by_row and not criteria and not call.together and not outputs,
+        leave=processors.by_row and not criteria and call.streamer is None and not outputs,
         stop_strings=_stop_strings(config, call),
         constraint=constraint,
         deadline=None if config.max_time is None else time.monotonic() + config.max_time,

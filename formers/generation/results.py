@@ -57,13 +57,10 @@ def sequences(plan: Plan, new: Sequence[Sequence[int]]) -> Tensor:
     return torch.cat((prompts.repeat_interleave(len(new) // len(prompts), 0), added.long()), 1)
 
 
-def collect(plan: Plan, steps: Sequence[Step]) -> Tensor | GenerateDecoderOnlyOutput:
-    """The answer of greedy search, sampling and speculation."""
-    found = sequences(plan, [row.new for row in plan.rows])
-    if not plan.config.return_dict_in_generate:
-        return found
+def output(plan: Plan, steps: Sequence[Step]) -> GenerateDecoderOnlyOutput:
+    """The texts of greedy search, sampling and speculation with what else was asked for."""
     return GenerateDecoderOnlyOutput(
-        sequences=found,
+        sequences=sequences(plan, [row.new for row in plan.rows]),
         past_key_values=plan.forward.cache,
         logprobs=_logprobs(plan, steps) if plan.keep_logprobs else None,
         **per_step(plan, steps),

@@ -116,6 +116,10 @@ class Speculation:
         """Whether the text has ended."""
         return bool(self.row.reason)
 
+    def answers(self) -> list[list[int]]:
+        """The new tokens of the text."""
+        return [self.row.new]
+
     def advance(self) -> Step:
         """Guess, read, and keep what is right: at least one token."""
         plan, row = self.plan, self.row

@@ -95,6 +95,9 @@ class Search(Protocol):
     def advance(self) -> Step:
         """One step."""
 
+    def answers(self) -> list[list[int]]:
+        """The new tokens of every text, those of one prompt together."""
+
 
 def run(search: Search, visible: bool) -> Iterator[Step]:
     """The steps of a search. The caller's own code between them runs outside of inference mode."""
@@ -158,6 +161,10 @@ class TokenByToken:
     def done(self) -> bool:
         """Whether every row has ended."""
         return not self.live
+
+    def answers(self) -> list[list[int]]:
+        """The new tokens of every text, those of one prompt together."""
+        return [row.new for row in self.plan.rows]
 
     def advance(self) -> Step:
         """Read the last tokens, choose the next."""
