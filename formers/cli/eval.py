@@ -119,7 +119,8 @@ def _results(run: Run, wanted: str | None, batch_size: int, use_cpu: bool, seed:
     if not prepare.labelled(table, plan):
         raise InputError(f"{name} has no labels.", "Evaluate another --split.")
     known = tuple(config.id2label.values())
-    plan, names = prepare.as_the_model(plan, examples.class_names(plan, {name: table}, flags), known)
+    by_place = flags or trained.get("label_names") == list(known)
+    plan, names = prepare.as_the_model(plan, examples.class_names(plan, {name: table}, flags), known, by_place)
     if run.max_eval_samples is not None and run.max_eval_samples < len(table):
         strata = table[plan.labels[0]] if plan.task == CLASSIFICATION else None
         table = table.select(examples.draw(table, run.max_eval_samples, seed, strata)[0])

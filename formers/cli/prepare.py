@@ -88,12 +88,19 @@ def shown(names: Sequence[str], wanted: Sequence[str] | None) -> tuple[tuple[str
     return tuple(names), tuple(wanted)
 
 
-def as_the_model(plan: Plan, names: Sequence[str], known: Sequence[str]) -> tuple[Plan, tuple[str, ...]]:
-    """The plan and the classes of data in the order of a model's classes; InputError if it does not know them."""
+def as_the_model(
+    plan: Plan, names: Sequence[str], known: Sequence[str], by_place: bool
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan and the classes of data in the order of a model's classes; InputError if it does not know them.
+
+    `by_place`: the n-th class of the data is the model's n-th, whatever their names, if they are as many.
+    """
     if plan.task not in (CLASSIFICATION, MULTI_LABEL, TOKENS):
         return plan, ()
     if set(names) <= set(known):
         return (replace(plan, labels=tuple(known)) if len(plan.labels) > 1 else plan), tuple(known)
+    if by_place and len(names) == len(known):
+        return plan, tuple(names)
     if len(plan.labels) == 1 and all(name.isdigit() and int(name) < len(known) for name in names):
         return plan, tuple(map(str, range(len(known))))
     raise InputError(
