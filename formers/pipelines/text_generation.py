@@ -83,8 +83,8 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
     """Continue texts, or chats given as lists of {"role": …, "content": …}.
 
     A text gives a list of {"generated_text": …}, one for each of `num_return_sequences`; a list of texts gives a list
-    of such lists. Of a chat "generated_text" is the chat with the answer. Prompts of unequal lengths go through the model
-    together, each until it ends.
+    of such lists. Of a chat "generated_text" is the chat with the answer. Prompts of unequal lengths go through the
+    model together, each until it ends.
     """
 
     Options = TextGenerationOptions
