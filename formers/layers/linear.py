@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import is_
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +20,24 @@ class HalfWeight:
     `sources` are the parameters that the weights come from: once they change or move, these are not used any more.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, sources: Sequence[Tensor]) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, sources: Iterable[Tensor | None]) -> None:
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         self._product = torch.ops.quantized.linear_dynamic_fp16.default
         self._state = _state(sources)
 
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, sources: Sequence[Tensor]) -> HalfWeight | None:
+    def of(weight: Tensor, bias: Tensor | None, sources: Iterable[Tensor | None]) -> HalfWeight | None:
         """These weights (out, in) and bias (out,), or None where they are not exact or the CPU has no such product."""
-        if weight.device.type != "cpu" or weight.dtype != torch.float32 or any(map(torch.is_inference, sources)):
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.is_inference():
             return None
         if torch.backends.quantized.engine not in _ENGINES or not (_exact(weight[:1]) and _exact(weight)):
             return None
         return HalfWeight(weight.detach(), None if bias is None else bias.detach(), sources)
 
-    def serves(self, x: Tensor, sources: Sequence[Tensor]) -> bool:
+    def serves(self, x: Tensor, sources: Iterable[Tensor | None]) -> bool:
         """Whether x is a few rows (T, in) in float32 without gradients, and the parameters are as they were."""
-        few = x.dim() == 2 and x.shape[0] <= MOST_ROWS and x.dtype == torch.float32
-        return few and not torch.is_grad_enabled() and self._state == _state(sources)
+        few = x.dim() == 2 and x.shape[0] <= MOST_ROWS and x.dtype is torch.float32
+        return few and not torch.is_grad_enabled() and _state(sources) == self._state
 
     def __call__(self, x: Tensor) -> Tensor:
         """(T, in) to (T, out)."""
@@ -55,12 +56,12 @@ class Linear(nn.Linear):
 
     def pack(self) -> None:
         """Prepare for inference with few tokens."""
-        self.half_weight = HalfWeight.of(self.weight, self.bias, _parameters([self]))
+        self.half_weight = HalfWeight.of(self.weight, self.bias, self._parameters.values())
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out)."""
         half = self.half_weight
-        if half is not None and half.serves(x, _parameters([self])):
+        if half is not None and half.serves(x, self._parameters.values()):
             return half(x)
         return F.linear(x, self.weight, self.bias)
 
@@ -85,21 +86,23 @@ class JointWeight:
             for bias, part in zip(biases, self.bias.split(sizes), strict=True):
                 if bias is not None:
                     bias.data = part.copy_(bias.data)
-        parameters = _parameters(layers)
-        self._sources = [(parameter, parameter.data_ptr()) for parameter in parameters]
-        self._half = HalfWeight.of(self.weight, self.bias, parameters)
+        self._sources = _parameters(layers)
+        self._places = [parameter.data_ptr() for parameter in self._sources]
+        self._half = HalfWeight.of(self.weight, self.bias, self._sources)
 
     def __call__(self, x: Tensor, first: int) -> Tensor:
         """The outputs of all layers from `first` on, side by side."""
         start = self.starts[first]
-        if self.halved(x):
-            assert self._half is not None
-            return self._half(x)[:, start:]
+        if self._half is not None and self._half.serves(x, self._sources):
+            out = self._half(x)
+            return out if start == 0 else out[:, start:]
+        if start == 0:
+            return F.linear(x, self.weight, self.bias)
         return F.linear(x, self.weight[start:], None if self.bias is None else self.bias[start:])
 
     def halved(self, x: Tensor) -> bool:
         """Whether the product with x is made with 16-bit weights."""
-        return self._half is not None and self._half.serves(x, [parameter for parameter, _ in self._sources])
+        return self._half is not None and self._half.serves(x, self._sources)
 
     def holds(self, layers: Sequence[nn.Linear]) -> bool:
         """Whether the layers may be computed as one: they still use this memory, and none has a hook.
@@ -109,9 +112,10 @@ class JointWeight:
         if hooked(layers):
             return False
         parameters = _parameters(layers)
-        return len(parameters) == len(self._sources) and all(
-            parameter is source and source.data_ptr() == place
-            for parameter, (source, place) in zip(parameters, self._sources, strict=True)
+        return (
+            len(parameters) == len(self._sources)
+            and all(map(is_, parameters, self._sources))
+            and [parameter.data_ptr() for parameter in parameters] == self._places
         )
 
 
@@ -124,8 +128,8 @@ def _exact(weight: Tensor) -> bool:
     return torch.equal(weight.half().float(), weight)
 
 
-def _state(tensors: Sequence[Tensor]) -> list[tuple[int, int]]:
-    return [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+def _state(parameters: Iterable[Tensor | None]) -> list[tuple[int, int]]:
+    return [(each.data_ptr(), each._version) for each in parameters if each is not None]
 
 
 def _bias(layer: nn.Linear) -> Tensor | None:
@@ -133,5 +137,4 @@ def _bias(layer: nn.Linear) -> Tensor | None:
 
 
 def _parameters(layers: Sequence[nn.Linear]) -> list[Tensor]:
-    biases = (_bias(layer) for layer in layers)
-    return [*(layer.weight for layer in layers), *(bias for bias in biases if bias is not None)]
+    return [each for layer in layers for each in layer._parameters.values() if each is not None]
