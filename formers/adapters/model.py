@@ -168,9 +168,11 @@ class PeftModel(nn.Module):
         safe_serialization: bool = True,
         selected_adapters: Sequence[str] | None = None,
         is_main_process: bool = True,
+        max_shard_size: int | str | None = None,
     ) -> None:
         """Write adapter_config.json and adapter_model.safetensors (or .bin), in peft's format.
 
+        An adapter is one file, whatever `max_shard_size`.
         The adapter "default" goes into the folder itself, others into folders of their names there.
         """
         folder = Path(save_directory)

@@ -226,9 +226,14 @@ class Pipeline(ABC, Generic[O]):
 
     # Around the model.
 
+    @property
+    def bare_model(self) -> Any:
+        """The model itself, where one with adapters wraps it."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
     def _require_head(self) -> None:
         """Refuse a model of ours whose head is another task's."""
-        name = type(self.model).__name__
+        name = type(self.bare_model).__name__
         task = TASKS.get(self.task)
         if task is None or task.auto == "AutoModel" or name not in public_names():
             return

@@ -62,10 +62,10 @@ class FillMaskPipeline(Pipeline[FillMaskOptions]):
     def forward(self, rows: Sequence[Row], options: FillMaskOptions) -> Sequence[Any]:
         """The best tokens of each row's masks; logits are computed at the masks alone."""
         masks = [self._masks(row) for row in rows]
-        hidden: Tensor = self.model.base_model(**self.encoder.collate(rows, self.device))[0]
+        hidden: Tensor = self.bare_model.base_model(**self.encoder.collate(rows, self.device))[0]
         row_index = [index for index, places in enumerate(masks) for _ in places]
         places = [place for row in masks for place in row]
-        logits: Tensor = self.model.head(hidden[row_index, places])
+        logits: Tensor = self.bare_model.head(hidden[row_index, places])
         scores = logits.float().softmax(-1)
         ids = options.target_ids
         if ids is not None:
