@@ -6,7 +6,7 @@ its classes importable, its checkpoints loadable through the Auto classes, and r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,12 @@ class Family:
     module: str
     heads: tuple[str, ...]
     tokenizer: str
+    # Heads whose class has another prefix.
+    prefixes: dict[str, str] = field(default_factory=dict)
+
+    def class_name(self, head: str) -> str:
+        """The name of a head's class."""
+        return self.prefixes.get(head, self.prefix) + head
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ _ENCODER_HEADS = (
     "ForQuestionAnswering",
 )
 
+# Some decoders have fewer: the first few of these.
 _DECODER_HEADS = (
     "Model",
     "ForCausalLM",
@@ -57,16 +64,41 @@ FAMILIES: dict[str, Family] = {
     "deberta-v2": Family("DebertaV2", "deberta_v2", _ENCODER_HEADS, "DebertaV2Tokenizer"),
     "distilbert": Family("DistilBert", "distilbert", _ENCODER_HEADS, "DistilBertTokenizer"),
     "electra": Family("Electra", "electra", (*_ENCODER_HEADS, "ForPreTraining", "ForCausalLM"), "ElectraTokenizer"),
+    "bloom": Family("Bloom", "bloom", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "falcon": Family("Falcon", "falcon", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "gemma": Family("Gemma", "gemma", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
+    "gemma2": Family("Gemma2", "gemma", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
+    "gemma3_text": Family(
+        "Gemma3Text", "gemma", _DECODER_HEADS[:3], "PreTrainedTokenizerFast", {"ForCausalLM": "Gemma3"}
+    ),
     "gpt2": Family(
         "GPT2",
         "gpt2",
         ("Model", "LMHeadModel", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"),
         "GPT2Tokenizer",
     ),
+    "gpt_neo": Family("GPTNeo", "gpt_neo", _DECODER_HEADS, "GPT2Tokenizer"),
+    "gpt_neox": Family("GPTNeoX", "gpt_neox", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "gptj": Family(
+        "GPTJ", "gptj", ("Model", "ForCausalLM", "ForSequenceClassification", "ForQuestionAnswering"), "GPT2Tokenizer"
+    ),
     "llama": Family("Llama", "llama", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "mistral": Family("Mistral", "mistral", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "mixtral": Family("Mixtral", "mistral", _DECODER_HEADS, "PreTrainedTokenizerFast"),
     "modernbert": Family("ModernBert", "modernbert", _ENCODER_HEADS, "PreTrainedTokenizerFast"),
     "mpnet": Family("MPNet", "mpnet", _ENCODER_HEADS, "MPNetTokenizer"),
+    "olmo2": Family("Olmo2", "olmo2", _DECODER_HEADS[:3], "PreTrainedTokenizerFast"),
+    "opt": Family(
+        "OPT", "opt", ("Model", "ForCausalLM", "ForSequenceClassification", "ForQuestionAnswering"), "GPT2Tokenizer"
+    ),
+    "phi": Family("Phi", "phi", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
+    "phi3": Family("Phi3", "phi", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
+    "qwen2": Family("Qwen2", "qwen", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "qwen3": Family("Qwen3", "qwen", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "qwen3_moe": Family("Qwen3Moe", "qwen", _DECODER_HEADS, "PreTrainedTokenizerFast"),
     "roberta": Family("Roberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "RobertaTokenizer"),
+    "smollm3": Family("SmolLM3", "smollm3", _DECODER_HEADS, "PreTrainedTokenizerFast"),
+    "stablelm": Family("StableLm", "stablelm", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
     "xlm-roberta": Family("XLMRoberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "XLMRobertaTokenizer"),
 }
 
@@ -85,11 +117,18 @@ AUTO_CLASSES: dict[str, tuple[str, ...]] = {
 TOKENIZERS: tuple[str, ...] = (
     "AlbertTokenizer",
     "BertTokenizer",
+    "BloomTokenizer",
     "CamembertTokenizer",
+    "CodeGenTokenizer",
     "DebertaV2Tokenizer",
     "DistilBertTokenizer",
     "ElectraTokenizer",
+    "GPT2Tokenizer",
+    "GPTNeoXTokenizer",
+    "GemmaTokenizer",
+    "LlamaTokenizer",
     "MPNetTokenizer",
+    "Qwen2Tokenizer",
     "RobertaTokenizer",
     "XLMRobertaTokenizer",
 )
@@ -109,6 +148,9 @@ TASKS: dict[str, Task] = {
         "text_classification:TextClassificationPipeline",
         "AutoModelForSequenceClassification",
         DEFAULT_SENTIMENT_MODEL,
+    ),
+    "text-generation": Task(
+        "text_generation:TextGenerationPipeline", "AutoModelForCausalLM", "HuggingFaceTB/SmolLM2-135M-Instruct"
     ),
     "token-classification": Task(
         "token_classification:TokenClassificationPipeline",
@@ -131,14 +173,18 @@ _PLAIN: dict[str, str] = {
     "AutoConfig": "formers.models.auto",
     "AutoTokenizer": "formers.tokenization",
     "BatchEncoding": "formers.tokenization",
+    "BestRun": "formers.training.search",
     "CharSpan": "formers.tokenization",
     "DataCollatorForLanguageModeling": "formers.training.collators",
     "DataCollatorForMultipleChoice": "formers.training.collators",
     "DataCollatorForSeq2Seq": "formers.training.collators",
     "DataCollatorForTokenClassification": "formers.training.collators",
+    "DataCollatorForWholeWordMask": "formers.training.collators",
     "DataCollatorWithFlattening": "formers.training.packing",
     "DataCollatorWithPacking": "formers.training.packing",
     "DataCollatorWithPadding": "formers.training.collators",
+    "DynamicCache": "formers.layers.cache",
+    "StaticCache": "formers.layers.cache",
     "DefaultDataCollator": "formers.training.collators",
     "DefaultFlowCallback": "formers.training.callbacks",
     "EarlyStoppingCallback": "formers.training.callbacks",
@@ -149,9 +195,6 @@ _PLAIN: dict[str, str] = {
     "EtaLogitsWarper": "formers.generation.warpers",
     "EvalPrediction": "formers.training.evaluation",
     "ExponentialDecayLengthPenalty": "formers.generation.processors",
-    "text-generation": Task(
-        "text_generation:TextGenerationPipeline", "AutoModelForCausalLM", "HuggingFaceTB/SmolLM2-135M-Instruct"
-    ),
     "ForcedBOSTokenLogitsProcessor": "formers.generation.processors",
     "ForcedEOSTokenLogitsProcessor": "formers.generation.processors",
     "GenerationConfig": "formers.generation.config",
@@ -182,6 +225,7 @@ _PLAIN: dict[str, str] = {
     "ProgressCallback": "formers.training.callbacks",
     "RepetitionPenaltyLogitsProcessor": "formers.generation.processors",
     "SchedulerType": "formers.training.optimization",
+    "Seq2SeqTrainer": "formers.training.seq2seq",
     "Seq2SeqTrainingArguments": "formers.training.arguments",
     "SequenceBiasLogitsProcessor": "formers.generation.processors",
     "StopStringCriteria": "formers.generation.stopping",
@@ -232,7 +276,7 @@ def public_names() -> dict[str, str]:
         names[tokenizer] = names[tokenizer + "Fast"] = "formers.tokenization"
     for family in FAMILIES.values():
         names[family.prefix + "Config"] = f"formers.models.families.{family.module}"
-        names.update({family.prefix + head: "formers.models.auto" for head in family.heads})
+        names.update({family.class_name(head): "formers.models.auto" for head in family.heads})
     for task in TASKS.values():
         module, name = task.pipeline.split(":")
         names[name] = f"formers.pipelines.{module}"

@@ -82,7 +82,7 @@ def save_model(
 
 
 def load_model(model: nn.Module, folder: str | os.PathLike[str]) -> None:
-    """Give the model the weights of a checkpoint or of any folder of weights."""
+    """Give the model the weights of a checkpoint or of any folder of weights; adapters those of their files."""
     from formers.hub.files import resolve
     from formers.hub.weights import Checkpoint
 

@@ -349,6 +349,25 @@ class DataCollatorForLanguageModeling:
         return torch.bernoulli(probabilities, generator=self.generator).bool()
 
 
+@dataclass
+class DataCollatorForWholeWordMask(DataCollatorForLanguageModeling):
+    """DataCollatorForLanguageModeling with whole_word_mask=True, for BERT's tokens also without their offsets.
+
+    Without offset_mapping in the examples, a token that begins with ## goes on with the word before it.
+    """
+
+    whole_word_mask: bool = True
+
+    def _offsets(self, batch: Any, rows: list[Any]) -> Tensor | None:
+        if not self.whole_word_mask or any(row is not None for row in rows):
+            return super()._offsets(batch, rows)
+        tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in batch["input_ids"].tolist()]
+        goes_on = torch.tensor([[token.startswith("##") for token in row] for row in tokens], dtype=torch.long)
+        # Numbers that meet where a word goes on, and nowhere else.
+        places = 2 * torch.arange(goes_on.shape[1]).expand_as(goes_on)
+        return torch.stack([places - goes_on, places + 1], dim=-1)
+
+
 def _words(free: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Where words start (B, S), and the number of each token's word (B, S), 0 at special tokens.
 

@@ -62,16 +62,20 @@ def model_of(model: Any, model_init: Callable[..., nn.Module] | None, trial: Any
     if model is not None and model_init is not None:
         raise InputError("Both model and model_init were given.", "Pass one of them.")
     if model_init is not None:
-        parameters = inspect.signature(model_init).parameters.values()
-        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        wanted = any(p.default is p.empty or (trial is not None and p.name == "trial") for p in places)
-        model = model_init(*([trial] if wanted else []))
+        model = model_init(*([trial] if takes_trial(model_init) else []))
     if not isinstance(model, nn.Module):
         raise InputError(
             f"model is {'missing' if model is None else f'a {type(model).__name__}'}.",
             "Pass a model, such as AutoModelForSequenceClassification.from_pretrained(name, num_labels=2).",
         )
     return model
+
+
+def takes_trial(model_init: Callable[..., nn.Module]) -> bool:
+    """Whether a `model_init` is given the trial of a search, None outside of one: its first argument."""
+    parameters = inspect.signature(model_init).parameters.values()
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return any(p.default is p.empty or p.name == "trial" for p in places)
 
 
 def one_tokenizer(processing_class: Any, tokenizer: Any) -> Any:

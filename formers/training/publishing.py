@@ -50,7 +50,7 @@ class Publisher:
             )
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             raise InputError(
-                f"The repository {name!r} on the hub can be neither found nor made: {error}",
+                f"The repository {name!r} on the hub can be neither found nor made: {_line(error)}",
                 "Check hub_model_id, the connection, and that the token may write; or leave push_to_hub out.",
             ) from error
         self._uploads = ThreadPoolExecutor(1)
@@ -117,7 +117,12 @@ class Publisher:
         """Wait for the upload that is under way; one that failed is told, and harms nothing."""
         upload, self._current = self._current, None
         if upload is not None and (error := upload.exception()) is not None:
-            logger.warning("An upload to %s failed: %s. trainer.push_to_hub() tries again.", self.repo_id, error)
+            logger.warning("An upload to %s failed: %s trainer.push_to_hub() tries again.", self.repo_id, _line(error))
+
+
+def _line(error: BaseException) -> str:
+    """An error's own lines as one."""
+    return " ".join(str(error).split())
 
 
 def _link(source: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from formers.errors import InputError, MissingDependencyError, UnsupportedError
 from formers.training import distributed
+from formers.training.preparation import takes_trial
 from formers.training.reporting import SPEED
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Search:
         known = {item.name for item in fields(args)}
         unknown = [name for name in values if name not in known]
         assert self.trainer.model_init is not None
-        if unknown and not inspect.signature(self.trainer.model_init).parameters:
+        if unknown and not takes_trial(self.trainer.model_init):
             raise InputError(
                 f"hp_space gave {', '.join(unknown)}, which no argument of a training is called.",
                 "Use names of TrainingArguments, or let model_init take the trial and read trial.params.",
