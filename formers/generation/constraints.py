@@ -25,8 +25,8 @@ from formers.generation.processing import RowProcessor
 _CLOSING = "}])>\"'"
 _QUOTES = "\"'"
 _ORDER = _CLOSING + "0123456789,:;aeiou./-_bcdfghjklmnpqrstvwxyz{[(<ABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&*+=?@\\^`|~ \n\t\r"
-# Ways that are tried: the first by this order alone, the others with chance where nothing ends.
-_TRIES = 12
+# Ways that are tried: the first by this order alone, the others with chance where nothing ends, and a look ahead.
+_TRIES = 24
 
 _lock = threading.Lock()
 _vocabularies: WeakKeyDictionary[Any, _Vocabulary] = WeakKeyDictionary()
@@ -63,6 +63,7 @@ class Constraint(RowProcessor):
         if not ends:
             raise InputError(f"{kind} needs a token that ends the text.", "Give eos_token_id.")
         self.ends = list(ends)
+        self.lucky = 0
         self.vocabulary = _vocabulary(tokenizer, ends)
         engine = self.vocabulary.engine
         grammar = _grammar(kind, value, library)
@@ -70,7 +71,7 @@ class Constraint(RowProcessor):
         if problem and not problem.startswith("WARNING"):
             raise InputError(f"The {kind} cannot be used: {problem.strip().splitlines()[0]}", "Correct it.")
         matcher = library.LLMatcher(engine, grammar)
-        shortest = self._way(matcher, min(limits))
+        shortest = self._way(matcher, min(limits), _TRIES)
         if shortest is None or len(shortest) > min(limits):
             needed = "more" if shortest is None else f"{len(shortest)} tokens"
             raise InputError(
@@ -127,21 +128,23 @@ class Constraint(RowProcessor):
             return []
         if way and way[0] == token:
             return way[1:]
-        for first in range(min(3, len(way))):
+        for first in range(min(8, len(way))):
             rest, copy = way[first:], matcher.deep_copy()
             if copy.try_consume_tokens(rest) == len(rest) and copy.is_accepting():
                 return rest
         return None
 
-    def _way(self, matcher: Any, room: int) -> list[int] | None:
+    def _way(self, matcher: Any, room: int, tries: int = 4) -> list[int] | None:
         """Tokens from here to an end, at most `room` of them if such are found; None if no end is."""
         best: list[int] | None = None
-        chance = random.Random(0)
-        for attempt in range(_TRIES):
-            found = self._walk(matcher.deep_copy(), 8 * room + 64, chance if attempt else None)
+        # What found a way before is likely to find one again.
+        for attempt in sorted(range(tries), key=lambda attempt: attempt != self.lucky):
+            chance = random.Random(attempt) if attempt else None
+            found = self._walk(matcher.deep_copy(), 3 * room + 48, chance)
             if found is not None:
                 found = self._shorter(matcher, found)
-                best = found if best is None or len(found) < len(best) else best
+                if best is None or len(found) < len(best):
+                    best, self.lucky = found, attempt
             if best is not None and len(best) <= room:
                 break
         return best
@@ -163,6 +166,12 @@ class Constraint(RowProcessor):
             anything = numpy.unpackbits(numpy.frombuffer(bits, numpy.uint8), bitorder="little")
             places = numpy.flatnonzero(anything)
             return int(places[0] if chance is None or not len(places) else chance.choice(places.tolist()))
+        if chance is not None:
+            # One sign ahead: any that ends it all is right.
+            for token in allowed:
+                copy = matcher.deep_copy()
+                if copy.consume_token(token) and copy.is_accepting():
+                    return token
         # Where letters and brackets may come the text is quoted, and brackets end nothing.
         if self.vocabulary.letters <= set(allowed):
             allowed = [*(token for token in self.vocabulary.quotes if token in allowed), *allowed]
