@@ -288,9 +288,8 @@ def split(settings: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
 
 def effective(run: Run, training: Mapping[str, Any]) -> dict[str, Any]:
     """All settings with which the run can be repeated; how it was started is none of them."""
-    kept = {name: value for name, value in asdict(run).items() if name not in ("overwrite", "resume")}
-    plain = {item.name: item.default for item in fields(Run)}
-    kept = {name: value for name, value in kept.items() if value != plain[name] or name in ("data", "model", "task")}
+    left_out = ("overwrite", "resume") if run.lora else ("overwrite", "resume", "lora_")
+    kept = {name: value for name, value in asdict(run).items() if not name.startswith(left_out) and value is not False}
     return {**kept, **training}
 
 

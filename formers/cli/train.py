@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import signal
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from formers.cli import examples, prepare, settings
+from formers.cli import defaults, examples, prepare, settings
 from formers.cli.columns import CLASSIFICATION, MASKED, Plan
 from formers.cli.prepare import say
 from formers.cli.report import exit_codes
 from formers.cli.settings import Run
 from formers.cli.tables import TEST, TRAIN, VALIDATION, describe
 from formers.errors import InputError
+from formers.hub.atomic import write_json
 from formers.registry import TASKS
 
 if TYPE_CHECKING:
     import datasets
 
+    from formers.cli.fitting import Stop
     from formers.training.trainer import Trainer
 
-_DEFAULTS: dict[str, Any] = {
-    "num_train_epochs": 3.0,
-    "per_device_train_batch_size": 16,
-    "per_device_eval_batch_size": 64,
-    "learning_rate": 5e-5,
-    "weight_decay": 0.01,
-    "warmup_steps": 0.06,
-    "logging_steps": 0.01,
-    "train_sampling_strategy": "group_by_length",
-    "seed": 42,
-}
-# Frozen weights bear, and adapters need, larger steps.
-_LORA_RATE = 3e-4
-# Spellings of the reference's other version that stand in for a default.
-_INSTEAD = {
-    "warmup_ratio": "warmup_steps",
-    "evaluation_strategy": "eval_strategy",
-    "group_by_length": "train_sampling_strategy",
-    "per_gpu_train_batch_size": "per_device_train_batch_size",
-    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-}
+RESULTS = "results.json"
 # A run that is continued must have these as it was started.
 _FIXED = ("data", "model", "task", "text_column", "pair_column", "label_column", "max_length", "seed")
 
@@ -79,11 +57,14 @@ def train(**given: Any) -> None:
 
 def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> None:
     from formers import AutoConfig
+    from formers.cli import fitting
 
-    args = _arguments(run, training, folder)
+    args = defaults.arguments(run, training, folder)
     seed = args["seed"]
     tables = prepare.read(run)
-    columns = describe(tables[TRAIN] if TRAIN in tables else _no_training(tables))
+    if TRAIN not in tables:
+        raise InputError(f"The data have no split to train on: {', '.join(tables)}.", "Name one of them train.")
+    columns = describe(tables[TRAIN])
     config = AutoConfig.from_pretrained(str(run.model), **prepare.given(revision=run.revision))
     plan = prepare.plan(columns, run, prepare.language_task(config))
     recipe = examples.RECIPES[plan.task]
@@ -105,36 +86,33 @@ def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> Non
         max_length=length,
         output_dir=str(folder),
     )
-    args = _completed(args, recipe, splits[TRAIN], run)
+    args = defaults.completed(args, recipe, run)
     checkpoint = _checkpoint(run, folder, args)
     data = {name: how.of(table, name) for name, table in splits.items()}
-    model = _model(run, recipe, named, seed)
-    with _interruptible() as stop:
-        trainer = _trainer(run, args, model, how, data, stop)
+    model = fitting.load(run, recipe, named, seed)
+    with fitting.interruptible() as stop:
+        trainer = fitting.trainer(run, args, model, how, data, stop)
         folder.mkdir(parents=True, exist_ok=True)
         settings.write(folder, settings.effective(run, {k: v for k, v in args.items() if k != "output_dir"}))
         _fit(trainer, checkpoint, stop, folder)
-        _finish(trainer, run, recipe, data, folder)
+    _finish(trainer, run, recipe, data, folder)
     print(folder, flush=True)
     _push(run, folder)
     say(f"use it: {usage(plan, recipe, run, tokenizer)}")
 
 
-def _fit(trainer: Trainer, checkpoint: str | None, stop: Any, folder: Path) -> None:
+def _fit(trainer: Trainer, checkpoint: str | None, stop: Stop, folder: Path) -> None:
     from formers.training.checkpoints import get_last_checkpoint
 
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
-        stopped = stop.wanted
+        stopped = stop.wanted and trainer.state.global_step < trainer.state.max_steps
     except KeyboardInterrupt:
         stopped = True
     if stopped:
         last = get_last_checkpoint(folder)
-        say(
-            f"interrupted; {last} is kept, and --resume continues from it"
-            if last
-            else "interrupted before a checkpoint"
-        )
+        kept = f"{last} is kept, and --resume continues from it" if last else "there was no checkpoint yet"
+        say(f"interrupted; {kept}")
         raise typer.Exit(130)
 
 
@@ -145,17 +123,21 @@ def _finish(trainer: Trainer, run: Run, recipe: examples.Recipe, data: Mapping[s
         adapted.save_pretrained(folder / "adapter")
         trainer.model = trainer.model_wrapped = adapted.merge_and_unload()
     trainer.save_model(folder)
-    metrics = {}
-    for split, prefix in ((VALIDATION, "eval"), (TEST, "test")):
-        if split in data:
-            found = trainer.evaluate(data[split], metric_key_prefix=prefix)
-            metrics[split] = prepare.numbers(found, prefix)
-            say(f"{split}:")
-            say("\n".join(prepare.lines(metrics[split])))
+    metrics = {VALIDATION: _best(trainer) or prepare.numbers(trainer.evaluate(), "eval")}
+    if TEST in data:
+        metrics[TEST] = prepare.numbers(trainer.evaluate(data[TEST], metric_key_prefix="eval_test"), "eval_test")
+    for split, found in metrics.items():
+        say("\n".join([f"{split}:", *prepare.lines(found)]))
+    write_json(folder / RESULTS, metrics)
     trainer.create_model_card(tasks=recipe.pipeline, finetuned_from=str(run.model))
-    from formers.hub.atomic import write_json
 
-    write_json(folder / "results.json", metrics)
+
+def _best(trainer: Trainer) -> dict[str, Any] | None:
+    """The metrics of the model that was kept: of the best one, or of the last one; None if there was no evaluation."""
+    found = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    best = [entry for entry in found if entry["step"] == trainer.state.best_global_step]
+    kept = best if trainer.args.load_best_model_at_end and best else found
+    return prepare.numbers(kept[-1], "eval") if kept else None
 
 
 def usage(plan: Plan, recipe: examples.Recipe, run: Run, tokenizer: Any) -> str:
@@ -218,10 +200,6 @@ def _push(run: Run, folder: Path) -> None:
     say(f"uploaded: {done.commit_url}")
 
 
-def _no_training(tables: Mapping[str, Any]) -> Any:
-    raise InputError(f"The data have no split to train on: {', '.join(tables)}.", "Name one of them train.")
-
-
 def _classes(
     run: Run, plan: Plan, tables: Mapping[str, datasets.Dataset], flags: bool, config: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -265,50 +243,6 @@ def _splits(tables: Mapping[str, datasets.Dataset], run: Run, plan: Plan, seed: 
     return {name: splits[name] for name in (TRAIN, VALIDATION, TEST) if name in splits}
 
 
-def _arguments(run: Run, training: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The arguments that were given, and the command's own defaults for others."""
-    replaced = {_INSTEAD[name] for name in training if name in _INSTEAD}
-    defaults = {**_DEFAULTS, **({"learning_rate": _LORA_RATE} if run.lora else {})}
-    args = {**{k: v for k, v in defaults.items() if k not in replaced}, **training, "output_dir": str(folder)}
-    _checked(args)
-    return args
-
-
-def _completed(args: Mapping[str, Any], recipe: examples.Recipe, table: Any, run: Run) -> dict[str, Any]:
-    """The arguments with the strategies that suit the length of the training, and the metric of the task."""
-    made = dict(args)
-    evaluation = made.get("eval_strategy") or made.get("evaluation_strategy")
-    if evaluation is None:
-        whole = made.get("max_steps", -1) <= 0 and float(made["num_train_epochs"]).is_integer()
-        by_steps = "eval_steps" in made or "save_steps" in made or not whole
-        evaluation = made["eval_strategy"] = "steps" if by_steps else "epoch"
-    made.setdefault("save_strategy", "epoch" if evaluation == "no" else evaluation)
-    if evaluation == "steps":
-        made.setdefault("eval_steps", made.get("save_steps", 0.2))
-        made.setdefault("save_steps", made["eval_steps"])
-    if evaluation != "no" and made["save_strategy"] in (evaluation, "best"):
-        made.setdefault("load_best_model_at_end", True)
-        made.setdefault("metric_for_best_model", recipe.best)
-    if recipe.auto in ("AutoModelForMaskedLM", "AutoModelForCausalLM") and not run.line_by_line:
-        made["train_sampling_strategy"] = args.get("train_sampling_strategy", "random")
-        # Blocks are equally long.
-        if made["train_sampling_strategy"] == _DEFAULTS["train_sampling_strategy"]:
-            made["train_sampling_strategy"] = "random"
-    _checked(made)
-    return made
-
-
-def _checked(args: Mapping[str, Any]) -> Any:
-    from formers.training.arguments import TrainingArguments
-
-    return TrainingArguments(
-        **args,
-        batch_eval_metrics=True,
-        include_for_metrics=["loss"],
-        disable_tqdm=not (sys.stderr.isatty() and sys.stdout.isatty()),
-    )
-
-
 def _checkpoint(run: Run, folder: Path, args: Mapping[str, Any]) -> str | None:
     """The checkpoint to continue from, None for a new start, which takes away the checkpoints of an old one."""
     import shutil
@@ -332,113 +266,6 @@ def _checkpoint(run: Run, folder: Path, args: Mapping[str, Any]) -> str | None:
     for old in checkpoints(folder) if run.overwrite else ():
         shutil.rmtree(old)
     return None
-
-
-def _model(run: Run, recipe: examples.Recipe, names: Sequence[str], seed: int) -> Any:
-    import formers
-
-    formers.set_seed(seed)
-    labels: dict[str, Any] = {}
-    if recipe.problem == "regression":
-        labels = {"num_labels": 1}
-    elif names:
-        labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    model = getattr(formers, recipe.auto).from_pretrained(
-        str(run.model),
-        ignore_mismatched_sizes=True,
-        **prepare.given(revision=run.revision, problem_type=recipe.problem),
-        **labels,
-    )
-    return _adapted(model, run, recipe) if run.lora else model
-
-
-def _adapted(model: Any, run: Run, recipe: examples.Recipe) -> Any:
-    from formers.adapters import LoraConfig, get_peft_model  # type: ignore[attr-defined, unused-ignore]
-
-    kinds = {
-        "AutoModelForSequenceClassification": "SEQ_CLS",
-        "AutoModelForTokenClassification": "TOKEN_CLS",
-        "AutoModelForCausalLM": "CAUSAL_LM",
-    }
-    targets = run.lora_target_modules
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            r=run.lora_r,
-            lora_alpha=run.lora_alpha,
-            lora_dropout=run.lora_dropout,
-            target_modules=targets[0] if targets is not None and len(targets) == 1 else targets,
-            task_type=kinds.get(recipe.auto),
-        ),
-    )
-    trained, total = adapted.get_nb_trainable_parameters()
-    say(f"LoRA: {trained:,} of {total:,} parameters are trained")
-    return adapted
-
-
-def _trainer(
-    run: Run, args: Mapping[str, Any], model: Any, how: examples.Examples, data: Mapping[str, Any], stop: Any
-) -> Trainer:
-    from formers.training.callbacks import EarlyStoppingCallback, PrinterCallback
-    from formers.training.trainer import Trainer
-
-    patience = run.early_stopping_patience
-    made = Trainer(
-        model,
-        _checked(args),
-        how.collator(run.mlm_probability, args["seed"]),
-        data[TRAIN],
-        data[VALIDATION],
-        how.tokenizer,
-        compute_metrics=how.metrics(),
-        callbacks=[stop, _lines(), *([EarlyStoppingCallback(patience)] if patience is not None else [])],
-    )
-    made.remove_callback(PrinterCallback)
-    return made
-
-
-def _lines() -> Any:
-    """A callback that writes evaluations to stderr where no progress bar does."""
-    from formers.training.callbacks import TrainerCallback
-
-    class Lines(TrainerCallback):
-        def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            found = prepare.numbers(more["metrics"], "eval")
-            if args.disable_tqdm and found and not control.should_training_stop:
-                told = ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
-                say(f"step {state.global_step} of {state.max_steps}: {told}")
-
-    return Lines()
-
-
-@contextmanager
-def _interruptible() -> Iterator[Any]:
-    """A callback that ends training, with a checkpoint, after the step in which Ctrl-C was pressed.
-
-    A second Ctrl-C interrupts at once.
-    """
-    from formers.training.callbacks import TrainerCallback
-
-    class Stop(TrainerCallback):
-        wanted = False
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            if self.wanted:
-                control.should_save = control.should_training_stop = True
-
-    stop = Stop()
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.wanted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("stopping after this step; Ctrl-C again stops at once")
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 _DATA = inspect.Parameter(

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 import formers
-from formers.cli import train as command
+from formers.cli import fitting
 from formers.training.callbacks import TrainerCallback
 
 pytest.importorskip("datasets")
@@ -222,7 +222,7 @@ def test_interrupted_and_continued_as_if_nothing_had_happened(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert invoke("train", data, "--model", model, "-o", whole, *settings).exit_code == 0
     with monkeypatch.context() as patched:
-        patched.setattr(command, "_lines", Interrupt)
+        patched.setattr(fitting, "Lines", Interrupt)
         done = invoke("train", data, "--model", model, "-o", cut, *settings)
     assert done.exit_code == 130
     assert "checkpoint-4 is kept, and --resume continues from it" in done.stderr
