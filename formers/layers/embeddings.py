@@ -15,14 +15,28 @@ if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
 
 
-def table(rows: int, width: int, padding_idx: int | None = None) -> nn.Embedding:
+class ScaledEmbedding(nn.Embedding):
+    """An embedding whose rows are multiplied by `scale` when they are looked up (Gemma)."""
+
+    scale: float = 1.0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(…) to (…, W)."""
+        return super().forward(ids) * torch.tensor(self.scale, dtype=self.weight.dtype, device=self.weight.device)
+
+
+def table(rows: int, width: int, padding_idx: int | None = None, scale: float | None = None) -> nn.Embedding:
     """An embedding with standard normal rows; on the meta device without, since torch loads its compiler for those."""
     weight = torch.empty(rows, width)
     if not weight.is_meta:
         nn.init.normal_(weight)
         if padding_idx is not None:
             weight[padding_idx].zero_()
-    return nn.Embedding(rows, width, padding_idx, _weight=weight)
+    if scale is None:
+        return nn.Embedding(rows, width, padding_idx, _weight=weight)
+    scaled = ScaledEmbedding(rows, width, padding_idx, _weight=weight)
+    scaled.scale = scale
+    return scaled
 
 
 class Embeddings(nn.Module):
@@ -32,8 +46,9 @@ class Embeddings(nn.Module):
         super().__init__()
         width = spec.embedding_width or spec.width
         self.dropout = spec.dropout if spec.embedding_dropout is None else spec.embedding_dropout
-        self.scale = spec.embedding_scale
-        self.tokens = table(spec.vocab_size, width, padding_idx=_inside(spec.pad_token_id, spec.vocab_size))
+        self.tokens = table(
+            spec.vocab_size, width, _inside(spec.pad_token_id, spec.vocab_size), scale=spec.embedding_scale
+        )
         # Padding has one position of its own where positions count real tokens; it is not trained.
         padding = _inside(spec.positions_after, spec.positions or 0)
         self.positions = table(spec.positions, width, padding_idx=padding) if spec.positions else None
@@ -52,8 +67,6 @@ class Embeddings(nn.Module):
     def summed(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """The sum of the embeddings (T, E)."""
         x = tokens if tokens.is_floating_point() else _rows(self.tokens, tokens, "token ids", _TOKENS)
-        if self.scale is not None:
-            x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
         if self.token_types is not None:
             weight = self.token_types.weight
             types = None if token_types is None else _rows(self.token_types, token_types, "token types", _TYPES)

@@ -38,11 +38,11 @@ class RMSNorm(nn.Module):
 
 
 class HeadNorms(nn.Module):
-    """One norm for each head of (T, heads, D)."""
+    """One norm for each head of (T, heads, D), without biases (StableLM)."""
 
     def __init__(self, heads: int, width: int, spec: ModelSpec) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(make_norm(spec, width) for _ in range(heads))
+        self.norms = nn.ModuleList(nn.LayerNorm(width, spec.norm_eps, bias=False) for _ in range(heads))
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, heads, D) to (T, heads, D)."""

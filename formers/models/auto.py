@@ -34,7 +34,7 @@ def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
     """The class of a family and a head ("Model", "ForMaskedLM", …)."""
     family, defined = FAMILIES[model_type], definition(model_type)
     architecture = ARCHITECTURES[defined.architectures.get(head, head)]
-    name = family.prefix + head
+    name = family.class_name(head)
     members: dict[str, Any] = {
         "__module__": __name__,
         "__qualname__": name,
@@ -138,8 +138,9 @@ def __getattr__(name: str) -> Any:
         made: Any = type(name, (_Auto,), members)
     else:
         for model_type, family in FAMILIES.items():
-            if name.startswith(family.prefix) and name[len(family.prefix) :] in family.heads:
-                made = model_class(model_type, name[len(family.prefix) :])
+            head = next((head for head in family.heads if family.class_name(head) == name), None)
+            if head is not None:
+                made = model_class(model_type, head)
                 break
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

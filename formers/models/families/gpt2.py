@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from formers.configuration import PreTrainedConfig, config_dataclass
 from formers.errors import UnsupportedError
+from formers.models.families.llama import token_dropout
 from formers.models.keys import Fuse, Rename
 from formers.models.spec import DECODER, Definition, HeadSpec, ModelSpec
 
@@ -55,7 +56,6 @@ def spec(config: GPT2Config) -> ModelSpec:
             "Attention scaled by layer, and cross-attention, are not built for GPT-2.",
             "Set scale_attn_by_inverse_layer_idx and add_cross_attention to False.",
         )
-    classifier: Any = config.extra.get("classifier_dropout", config.extra.get("hidden_dropout"))
     return ModelSpec(
         vocab_size=config.vocab_size,
         width=config.n_embd,
@@ -63,12 +63,11 @@ def spec(config: GPT2Config) -> ModelSpec:
         heads=config.n_head,
         ff_width=config.n_inner or 4 * config.n_embd,
         activation=config.activation_function,
-        head=HeadSpec(dropout=0.1 if classifier is None else float(classifier), decoder_bias=False),
+        head=HeadSpec(dropout=token_dropout(config), decoder_bias=False),
         norm_eps=config.layer_norm_epsilon,
         norm_first=True,
         embedding_norm=False,
         positions=config.n_positions,
-        pad_token_id=config.pad_token_id,
         causal=True,
         dropout=config.resid_pdrop,
         embedding_dropout=config.embd_pdrop,

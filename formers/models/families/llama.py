@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from formers.configuration import config_dataclass
+from formers.errors import ConfigError
 from formers.models.keys import Rename
 from formers.models.rope import RotaryConfig, rotary
 from formers.models.spec import DECODER, Definition, HeadSpec, ModelSpec
@@ -64,7 +65,7 @@ def decoder_spec(config: Any, **values: Any) -> ModelSpec:
         "kv_heads": config.num_key_value_heads,
         "head_width": width,
         "ff_width": config.intermediate_size,
-        "head": HeadSpec(dropout=0.1, decoder_bias=False),
+        "head": HeadSpec(dropout=token_dropout(config), decoder_bias=False),
         "norm": "rms",
         "norm_first": True,
         "embedding_norm": False,
@@ -83,6 +84,25 @@ def decoder_spec(config: Any, **values: Any) -> ModelSpec:
     if "rotary" not in values:
         common["rotary"] = (rotary(config, width),) * config.num_hidden_layers
     return ModelSpec(**{**common, **values})
+
+
+def token_dropout(config: Any) -> float:
+    """The dropout of heads that classify tokens."""
+    given = (getattr(config, name, None) for name in ("classifier_dropout", "hidden_dropout"))
+    return float(next((value for value in given if value is not None), 0.1))
+
+
+def layer_windows(config: Any) -> tuple[int | None, ...] | None:
+    """What each layer sees before a token, by its kind in `layer_types`."""
+    kinds = config.layer_types[: config.num_hidden_layers]
+    if len(kinds) < config.num_hidden_layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
+        raise ConfigError(
+            f"layer_types is {config.layer_types!r} for {config.num_hidden_layers} layers.",
+            "Name each layer 'full_attention' or 'sliding_attention', or leave layer_types out.",
+        )
+    if "sliding_attention" not in kinds or config.sliding_window is None:
+        return None
+    return tuple(config.sliding_window - 1 if kind == "sliding_attention" else None for kind in kinds)
 
 
 RULES = (
