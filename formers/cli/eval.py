@@ -194,7 +194,7 @@ def _split(tables: Mapping[str, Any], wanted: str | None) -> str:
 
 
 def _show(results: Mapping[str, Any], per_class: bool) -> None:
-    if not sys.stdout.isatty():
+    if not _is_terminal():
         print(json.dumps(results, ensure_ascii=False))
         return
     console = Console(highlight=False)
@@ -209,6 +209,10 @@ def _show(results: Mapping[str, Any], per_class: bool) -> None:
         for label, row in results["per_class"].items():
             table.add_row(label, *(f"{row[name]:.4f}" for name in ("precision", "recall", "f1")), f"{row['support']:,}")
         console.print(table)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _listed(value: str | None) -> list[str] | None:
