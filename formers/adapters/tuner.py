@@ -15,7 +15,6 @@ from formers.adapters.config import LoraConfig
 from formers.adapters.layer import LoraLinear
 from formers.adapters.targets import Target, own_name
 from formers.errors import InputError
-from formers.layers.attention import SelfAttention
 from formers.models.keys import Place
 
 
@@ -39,7 +38,7 @@ class LoraModel(nn.Module):
         self.active: tuple[str, ...] = ()
         # The model's own parameters, where adapters have versions of theirs.
         self._own: dict[str, nn.Parameter] = {}
-        self._packed: list[SelfAttention] = []
+        self._packed: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -173,8 +172,8 @@ class LoraModel(nn.Module):
             model.config.tie_word_embeddings = False
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self._trained)
-        for attention in self._packed:
-            attention.pack()
+        for holder in self._packed:
+            holder.pack()
         return model
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -230,9 +229,9 @@ class LoraModel(nn.Module):
 
     def _replace(self, name: str, module: nn.Module) -> None:
         parent, _, leaf = name.rpartition(".")
-        holder = self.model.get_submodule(parent)
+        holder: Any = self.model.get_submodule(parent)
         setattr(holder, leaf, module)
-        if isinstance(holder, SelfAttention) and holder.joint is not None:
-            # A joint product would pass adapters by.
+        if getattr(holder, "joint", None) is not None:
+            # The joint product of several layers would pass adapters by.
             holder.joint = None
             self._packed.append(holder)

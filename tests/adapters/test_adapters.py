@@ -17,7 +17,7 @@ from torch import nn
 from formers import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
 from formers.adapters.layer import LoraLinear
 from formers.errors import CheckpointError, ConfigError, InputError, ModelNotFoundError, UnsupportedError
-from tests.adapters.both import scramble
+from tests.adapters.both import models, scramble
 from tests.parity.pairs import ours
 from tests.training.small import model, same_weights
 
@@ -108,11 +108,16 @@ def test_merging_equals_the_adapter_and_goes_back_bit_by_bit(
 
 @pytest.mark.parametrize(
     ("model_type", "head"),
-    [("bert", "ForSequenceClassification"), ("modernbert", "ForMaskedLM"), ("deberta-v2", "ForTokenClassification")],
+    [
+        ("bert", "ForSequenceClassification"),
+        ("modernbert", "ForMaskedLM"),
+        ("deberta-v2", "ForTokenClassification"),
+        ("llama", "ForCausalLM"),
+    ],
 )
 def test_the_fast_ways_for_inference_see_adapters(model_type: str, head: str) -> None:
     def packed() -> Any:
-        return ours(model_type, head).for_inference()
+        return models(model_type, head).ours.for_inference()
 
     torch.manual_seed(0)
     base = packed()
