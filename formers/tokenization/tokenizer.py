@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from formers.errors import InputError
+from formers.errors import InputError, UnsupportedError
 from formers.tokenization import compose
 from formers.tokenization.base import PreTrainedTokenizerBase
 from formers.tokenization.batch import BatchEncoding
@@ -253,6 +253,100 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
                 "Call the tokenizer itself for one text.",
             )
         return self(batch_text_or_text_pairs, add_special_tokens=add_special_tokens, **settings)
+
+    def get_chat_template(self, chat_template: str | None = None, tools: Sequence[Any] | None = None) -> str:
+        """The template that `apply_chat_template` would use with these arguments."""
+        from formers.tokenization.chat import choose_template
+
+        return choose_template(self.chat_template, chat_template, tools)
+
+    def apply_chat_template(
+        self,
+        conversation: Any,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        tokenize: bool = True,
+        sanitize_control_tokens: bool = False,
+        padding: bool | str = False,
+        truncation: bool | str | None = False,
+        max_length: int | None = None,
+        return_tensors: str | None = None,
+        return_dict: bool = True,
+        return_assistant_tokens_mask: bool = False,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> Any:
+        """A conversation (messages with "role" and "content"), or a list of them, as the model's chat template has it.
+
+        tools: functions with docstrings, or JSON schemas. documents: texts to answer from. chat_template: a template,
+        or the name of one of the tokenizer's. add_generation_prompt: end where the assistant's answer begins.
+        continue_final_message: end inside the last message (True, or the key to go on with). tokenize: False gives the
+        text. return_dict: False gives the ids alone. return_assistant_tokens_mask: adds "assistant_masks", 1 for what
+        the template marks with `{% generation %}`. variables: more for the template.
+
+        The template writes all special tokens itself; none are added.
+        """
+        from formers.tokenization import chat
+
+        if sanitize_control_tokens:
+            raise UnsupportedError(
+                "sanitize_control_tokens is not supported.",
+                "Remove special tokens from what users write, or tokenize it with split_special_tokens=True.",
+            )
+        if return_assistant_tokens_mask and not (tokenize and return_dict):
+            raise InputError("The mask of the assistant comes with the ids.", "Use tokenize=True and return_dict=True.")
+        if continue_final_message and (add_generation_prompt or return_assistant_tokens_mask):
+            raise InputError(
+                "A message that goes on excludes add_generation_prompt and return_assistant_tokens_mask.",
+                "Choose continue_final_message or the others.",
+            )
+        conversations, several = chat.split_batch(conversation)
+        rendered = chat.render_all(
+            self.get_chat_template(chat_template, tools),
+            conversations,
+            self.special_tokens_map,
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            track=return_assistant_tokens_mask,
+            variables=variables,
+        )
+        texts: Any = [item.text for item in rendered] if several else rendered[0].text
+        if not tokenize:
+            return texts
+        settings: dict[str, Any] = {
+            "padding": padding,
+            "truncation": truncation,
+            "max_length": max_length,
+            "return_tensors": return_tensors,
+            "add_special_tokens": False,
+            **(tokenizer_kwargs or {}),
+        }
+        if not return_assistant_tokens_mask:
+            batch = self(texts, **settings)
+            return batch if return_dict else batch["input_ids"]
+        keep_offsets = settings.get("return_offsets_mapping", False)
+        batch = self(texts, **{**settings, "return_offsets_mapping": True})
+        offsets = batch["offset_mapping"] if keep_offsets else batch.pop("offset_mapping")
+        rows = [offsets] if not several and return_tensors is None else offsets
+        masks = [chat.assistant_mask(item.spans, row) for item, row in zip(rendered, rows, strict=True)]
+        batch["assistant_masks"] = masks if several or return_tensors is not None else masks[0]
+        return batch if return_tensors is None else batch.convert_to_tensors(return_tensors)
+
+    def encode_message_with_chat_template(
+        self, message: Any, conversation_history: Sequence[Any] | None = None, **settings: Any
+    ) -> list[int]:
+        """The ids that a message adds after `conversation_history`; settings are those of `apply_chat_template`."""
+        from formers.tokenization.chat import encode_message
+
+        if "add_generation_prompt" in settings:
+            raise InputError("A single message has no generation prompt.", "Leave out add_generation_prompt.")
+        settings = {**settings, "return_dict": False}
+        return encode_message(lambda chat: self.apply_chat_template(chat, **settings), message, conversation_history)
 
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **settings: Unpack[CallSettings]
