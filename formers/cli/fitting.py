@@ -81,7 +81,8 @@ def load(run: Run, recipe: Recipe, names: Sequence[str], seed: int) -> Any:
 
 
 def _adapted(model: Any, run: Run, recipe: Recipe) -> Any:
-    from formers.adapters import LoraConfig, get_peft_model  # type: ignore[attr-defined, unused-ignore]
+    from formers.adapters.config import LoraConfig
+    from formers.adapters.model import get_peft_model
 
     kinds = {
         "AutoModelForSequenceClassification": "SEQ_CLS",

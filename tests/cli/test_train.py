@@ -370,17 +370,15 @@ def test_classes_that_the_model_knows_keep_their_numbers(invoke: Invoke, tiny_cl
 
 
 def test_adapters(invoke: Invoke, tiny: Tiny, tmp_path: Path) -> None:
-    adapters = pytest.importorskip("formers.adapters")
-    if not hasattr(adapters, "get_peft_model"):
-        pytest.skip("no adapters")
     out = tmp_path / "out"
     line = ("train", csv(tmp_path / "data.csv"), "--model", tiny("Model"), "-o", out, *QUICK)
-    done = invoke(*line, "--lora", "--lora-r", "2", "--epochs", "4", "--learning-rate", "0.05")
+    done = invoke(*line, "--lora", "--lora-r", "2")
     assert done.exit_code == 0, done.stderr
     assert "parameters are trained" in done.stderr
     assert json.loads((out / "adapter" / "adapter_config.json").read_text())["r"] == 2
-    results = json.loads((out / "results.json").read_text())
-    assert results["validation"]["accuracy"] == 1.0
-    # The output folder holds the whole model, merged.
+    # The output folder holds the whole model, merged: what was frozen is as it was.
+    before, after = weights(tiny("Model")), weights(out)
+    changed = {name for name in before if not before[name].equal(after["bert." + name])}
+    assert changed == {name for name in before if name.endswith(("query.weight", "value.weight"))}
     judged = invoke("eval", tmp_path / "data.csv", "--model", out, "--use-cpu")
-    assert json.loads(judged.stdout)["metrics"]["accuracy"] > 0.9
+    assert judged.exit_code == 0, judged.stderr
