@@ -143,11 +143,16 @@ BENCHMARKS = (
     ),
     Benchmark(
         "one-sentence",
-        {**_pipelines("classify_one"), ONNX: _worker("onnx_one"), FLOOR: _worker("encoder_floor", "one")},
+        {**_pipelines("classify_one", "model"), ONNX: _worker("onnx_one"), FLOOR: _worker("encoder_floor", "one")},
         (
             Comparison("one sentence through a pipeline, p50", (TRANSFORMERS,), Bar("time", 0.5)),
             Comparison("against model and engine alone", (ONNX,), Bar("speed")),
         ),
+    ),
+    Benchmark(
+        "one-sentence-full",
+        _pipelines("classify_one", "base"),
+        (Comparison("the same, weights that need all 32 bits", (TRANSFORMERS,), Bar("time", 0.5)),),
     ),
     Benchmark(
         "tokenize-tensors",

@@ -1,8 +1,8 @@
 """What all contenders share, written before anything is measured: `python -m benchmarks.prepare FOLDER …`.
 
-FOLDER/model is all-MiniLM-L6-v2 with a random head of two classes, written by formers; FOLDER/validation.json and
-FOLDER/train.json are the sentences; FOLDER/classifier.onnx is the same model for ONNX Runtime; FOLDER/mrpc.json is
-what is trained on.
+FOLDER/model is the sentiment model that ships with formers, in float32; FOLDER/base is all-MiniLM-L6-v2 with a random
+head of two classes. FOLDER/validation.json and FOLDER/train.json are the sentences; FOLDER/classifier.onnx is the first
+model for ONNX Runtime; FOLDER/mrpc.json is what the second is trained on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 
 
 def classifier(folder: Path) -> None:
-    """The model's folder: weights and configuration as formers writes them, tokenizer files as published."""
+    """The model that `pipeline("sentiment-analysis")` uses, with its weights in float32, which all contenders read."""
+    from formers import pipeline
+
+    shipped = pipeline("sentiment-analysis")
+    shipped.model.save_pretrained(folder)
+    shipped.tokenizer.save_pretrained(folder)
+
+
+def base(folder: Path) -> None:
+    """A model to train: weights and configuration as formers writes them, tokenizer files as published."""
     import torch
 
     from formers import AutoModelForSequenceClassification
@@ -42,7 +51,7 @@ def classifier(folder: Path) -> None:
 def sentences(split: str, data: Path | None) -> list[str]:
     """The sentences of a split of SST-2: of DATA/SPLIT.tsv (columns sentence, label), or else of the hub's GLUE."""
     if data is None:
-        from datasets import load_dataset  # type: ignore[import-untyped]
+        from datasets import load_dataset
 
         return list(load_dataset("glue", "sst2", split=split)["sentence"])
     with open(data / f"{split}.tsv", encoding="utf-8", newline="") as file:
@@ -92,6 +101,7 @@ def main() -> None:
     given = parser.parse_args()
     model = given.folder / "model"
     classifier(model)
+    base(given.folder / "base")
     for split, count in (("validation", given.sentences), ("train", given.lines)):
         (given.folder / f"{split}.json").write_text(json.dumps(sentences(split, given.data)[:count]))
     if given.training:

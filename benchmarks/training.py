@@ -51,7 +51,7 @@ def prepare(folder: Path, data: Path | None, quick: bool) -> None:
 def _read(split: str, data: Path | None) -> list[tuple[str, str, int]]:
     """The pairs of a split of MRPC and whether they are paraphrases: of the corpus's file, or of the hub's GLUE."""
     if data is None:
-        from datasets import load_dataset  # type: ignore[import-untyped]
+        from datasets import load_dataset
 
         rows = load_dataset("glue", "mrpc", split=split)
         return [(row["sentence1"], row["sentence2"], row["label"]) for row in rows]
@@ -64,8 +64,8 @@ def _trainer(
     library: str, folder: Path, given: dict[str, Any], settings: dict[str, float] | None = None, **arguments: Any
 ) -> Any:
     made = import_module(library)
-    tokenizer = made.AutoTokenizer.from_pretrained(str(folder / "model"))
-    model = made.AutoModelForSequenceClassification.from_pretrained(str(folder / "model"), **settings or {})
+    tokenizer = made.AutoTokenizer.from_pretrained(str(folder / "base"))
+    model = made.AutoModelForSequenceClassification.from_pretrained(str(folder / "base"), **settings or {})
     train, test = (_examples(tokenizer, given[split]) for split in _FILES)
     return made.Trainer(
         model=model,

@@ -38,9 +38,9 @@ def classify(library: str, batch_size: str, folder: Path) -> Report:
     return {"seconds": seconds, "answer": answer}
 
 
-def classify_one(library: str, folder: Path) -> Report:
-    """One sentence a call of a pipeline: the median call."""
-    classifier, texts = _classifier(library, folder), _texts(folder, "validation")[:SINGLE]
+def classify_one(library: str, model: str, folder: Path) -> Report:
+    """One sentence a call of a pipeline with FOLDER/`model`: the median call."""
+    classifier, texts = _classifier(library, folder, model), _texts(folder, "validation")[:SINGLE]
     return _each(classifier, texts)
 
 
@@ -170,8 +170,8 @@ def _texts(folder: Path, split: str) -> list[str]:
     return list(json.loads((folder / f"{split}.json").read_text()))
 
 
-def _classifier(library: str, folder: Path) -> Any:
-    return import_module(library).pipeline("sentiment-analysis", model=str(folder / "model"))
+def _classifier(library: str, folder: Path, model: str = "model") -> Any:
+    return import_module(library).pipeline("sentiment-analysis", model=str(folder / model))
 
 
 def _tokenizer(library: str, folder: Path) -> Any:
