@@ -8,7 +8,7 @@ from importlib import import_module
 from os import PathLike
 from typing import Any, ClassVar, cast
 
-from formers.configuration import CONFIG_NAME, PreTrainedConfig
+from formers.configuration import PreTrainedConfig
 from formers.errors import ConfigError, InputError
 from formers.hub.files import Source, resolve
 from formers.models.architectures import ARCHITECTURES, WITH_HEAD
@@ -67,6 +67,7 @@ class AutoConfig:
         token: str | bool | None = None,
         revision: str | None = None,
         subfolder: str = "",
+        gguf_file: str | None = None,
         trust_remote_code: bool | None = None,
         **overrides: Any,
     ) -> PreTrainedConfig:
@@ -74,8 +75,8 @@ class AutoConfig:
 
         `trust_remote_code` changes nothing: code from model folders is never run.
         """
-        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download)
-        values = resolve(pretrained_model_name_or_path, source).read_json(CONFIG_NAME)
+        source = Source(revision, token, cache_dir, local_files_only, subfolder, force_download, gguf_file)
+        values = resolve(pretrained_model_name_or_path, source).read_config()
         config_class = definition(_model_type(values, pretrained_model_name_or_path)).config
         return config_class.from_dict({**values, "_name_or_path": str(pretrained_model_name_or_path)}, **overrides)
 
@@ -97,10 +98,10 @@ class _Auto:
         config = options.get("config")
         if isinstance(config, PreTrainedConfig):
             return cls._class_for(config.model_type).from_pretrained(pretrained_model_name_or_path, **options)
-        names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
+        names = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download", "gguf_file")
         source = Source(**{name: options[name] for name in names if name in options})
         name = pretrained_model_name_or_path if config is None else config
-        values = resolve(name, source).read_json(CONFIG_NAME)
+        values = resolve(name, source).read_config()
         return cls._class_for(_model_type(values, name)).from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
