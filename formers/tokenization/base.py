@@ -73,7 +73,8 @@ class PreTrainedTokenizerBase:
         # Scripts silence the reference's warnings by topic here, so the topics are the same.
         self.deprecation_warnings: dict[str, bool] = {}
         given = {name: settings[name] for name in ("add_bos_token", "add_eos_token") if settings.get(name) is not None}
-        wanted = given if parts.from_file else {**parts.options, **given}
+        known = setup.frame_found(self) if parts.from_file else parts.options
+        wanted = {**known, **given} if "add_bos_token" in self.options else given
         self._frame_with = {name: bool(wanted.get(f"add_{name}_token")) for name in ("bos", "eos")}
         if given and setup.has_bos_eos_frame(type(self)):
             self._update_frame()

@@ -108,6 +108,8 @@ def _from_sentencepiece(tokenizer: PreTrainedTokenizerFast) -> bool:
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     config = {name: _plain(value) for name, value in tokenizer.init_kwargs.items() if name not in _PRIVATE}
+    if "add_bos_token" in tokenizer.options:
+        config.update(add_bos_token=tokenizer.add_bos_token, add_eos_token=tokenizer.add_eos_token)
     config.update(tokenizer.special_tokens_map)
     config["model_max_length"] = tokenizer.model_max_length
     config["clean_up_tokenization_spaces"] = tokenizer.clean_up_tokenization_spaces

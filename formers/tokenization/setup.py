@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, proce
 from formers.errors import ConfigError, InputError
 from formers.tokenization.build import Vocabulary, bos_eos_frame, looks_cased, read_vocabulary
 from formers.tokenization.engine import Engines
+from formers.tokenization.probe import encoding_of
 from formers.tokenization.settings import NO_LIMIT, check_side
 from formers.tokenization.special import NAMES, SpecialTokens, Token, as_token
 
@@ -42,6 +43,7 @@ _SETTINGS = {
     "extra_special_tokens",
     "added_tokens_decoder",
 }
+_PROBE = 0xFFFFFFF  # no token's id
 _FRAME_SETTINGS = {"add_bos_token", "add_eos_token"}  # families have frames of their own
 
 
@@ -264,6 +266,13 @@ def chat_template(settings: Mapping[str, Any]) -> Any:
 def has_bos_eos_frame(cls: type[PreTrainedTokenizerBase]) -> bool:
     """Whether `add_bos_token` and `add_eos_token` say what stands around texts; some families have other frames."""
     return cls.recipe is None or "add_bos_token" in cls.options
+
+
+def frame_found(tokenizer: PreTrainedTokenizerBase) -> dict[str, bool]:
+    """Whether the engine puts bos before and eos after texts, under the names of the settings."""
+    ids = tokenizer._engines.base.post_process(encoding_of([_PROBE])).ids
+    first = ids[0] != _PROBE and ids[0] == tokenizer.bos_token_id
+    return {"add_bos_token": first, "add_eos_token": ids[-1] != _PROBE and ids[-1] == tokenizer.eos_token_id}
 
 
 def frame(tokenizer: PreTrainedTokenizerBase, bos: bool, eos: bool) -> Any:
