@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from formers import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
+from formers import (
+    AutoModelForSequenceClassification,
+    AutoPeftModelForSequenceClassification,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    TaskType,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
 from formers.adapters.layer import LoraLinear
 from formers.errors import CheckpointError, ConfigError, InputError, ModelNotFoundError, UnsupportedError
 from tests.adapters.both import models, scramble
@@ -256,6 +266,19 @@ def test_what_is_not_of_the_adapter_is_of_the_model() -> None:
     assert made.num_labels == 2
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = made.nothing_like_it
+
+
+def test_an_adapter_brings_its_model(tmp_path: Path) -> None:
+    model(num_labels=3).save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    made = adapted(base, task_type="SEQ_CLS")
+    made.save_pretrained(tmp_path / "adapter")
+    again = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "adapter", attn_implementation="eager")
+    torch.testing.assert_close(logits(again), logits(made))
+    assert again.config.attn_implementation == "eager"
+    config = replace(again.peft_config["default"], base_model_name_or_path=None)
+    with pytest.raises(InputError, match=r"names no base model.*PeftModel.from_pretrained"):
+        AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "adapter", config=config)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
