@@ -74,5 +74,8 @@ def _draw_one(scores: Any, number: float) -> int:
             "No token is left to draw from: processors have ruled out all of them, or the model computed nan.",
             "Relax the settings that forbid tokens; remove_invalid_values=True replaces nan.",
         )
-    mass = numpy.exp(scores[kept].astype(numpy.float64) - scores[kept].max()).cumsum()
+    few = scores[kept] if len(kept) < len(scores) else scores
+    # Sums in double precision: tens of thousands of small numbers add up.
+    shares = torch.from_numpy(few).softmax(-1)
+    mass = shares.cumsum(-1, dtype=torch.float64).numpy()
     return int(kept[min(int(mass.searchsorted(number * mass[-1], side="right")), len(kept) - 1)])

@@ -73,8 +73,7 @@ class RepetitionPenaltyLogitsProcessor(RowProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, starts: Tensor | None = None) -> Tensor:
         """The new scores (B, V)."""
-        seen = seen_before(input_ids, scores.shape[-1], starts, self.prompt_ignore_length)
-        return torch.where(seen, torch.where(scores < 0, scores * self.penalty, scores / self.penalty), scores)
+        return _penalised(scores, input_ids, self.penalty, starts, self.prompt_ignore_length)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the state of these rows."""
@@ -106,8 +105,7 @@ class EncoderRepetitionPenaltyLogitsProcessor(RowProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor, starts: Tensor | None = None) -> Tensor:
         """The new scores (B, V)."""
         ids = _expanded(self.encoder_input_ids, len(scores))
-        seen = seen_before(ids, scores.shape[-1], None, None)
-        return torch.where(seen, torch.where(scores < 0, scores * self.penalty, scores / self.penalty), scores)
+        return _penalised(scores, ids, self.penalty, None, None)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep the state of these rows."""
@@ -331,15 +329,25 @@ class SuppressTokensAtBeginLogitsProcessor(RowProcessor):
         return without(scores, self.begin_suppress_tokens) if input_ids.shape[-1] == self.begin_index else scores
 
 
-def seen_before(ids: Tensor, vocabulary: int, starts: Tensor | None, ignored: int | Tensor | None) -> Tensor:
-    """Which tokens (B, V) the rows of ids (B, S) hold, from `starts` and after `ignored` columns."""
+def _penalised(
+    scores: Tensor, ids: Tensor, penalty: float, starts: Tensor | None, ignored: int | Tensor | None
+) -> Tensor:
+    """Scores (B, V), those of the tokens in ids (B, S) divided if positive and multiplied if negative.
+
+    Columns before `starts` and among the first `ignored` do not count, nor do ids beyond the vocabulary.
+    """
+    vocabulary = scores.shape[-1]
     columns = torch.arange(ids.shape[1], device=ids.device)
-    hidden = ids >= vocabulary
+    ids = ids.clamp(max=vocabulary)
     for first in (starts, ignored):
         if first is not None:
-            hidden = hidden | (columns < (first.to(ids.device)[:, None] if isinstance(first, Tensor) else first))
-    seen = torch.zeros((len(ids), vocabulary + 1), dtype=torch.bool, device=ids.device)
-    return seen.scatter_(1, ids.masked_fill(hidden, vocabulary), True)[:, :vocabulary]
+            before = columns < (first.to(ids.device)[:, None] if isinstance(first, Tensor) else first)
+            ids = ids.masked_fill(before, vocabulary)
+    # What does not count goes to a column of its own, which is cut off.
+    wider = torch.nn.functional.pad(scores, (0, 1))
+    found = wider.gather(1, ids)
+    changed = torch.where(found < 0, found * penalty, found / penalty)
+    return wider.scatter_(1, ids, changed)[:, :vocabulary]
 
 
 def _words(value: object) -> bool:
