@@ -72,6 +72,8 @@ class TrainingArguments(RefusedArguments):
     logging_strategy: str = "steps"
     logging_steps: float = 500
     logging_first_step: bool = False
+    # A loss that is not finite stops the training either way.
+    logging_nan_inf_filter: bool = True
     logging_dir: str | None = None
     log_level: str = "passive"
     # The level in processes that do not log, see `should_log`.

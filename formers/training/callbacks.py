@@ -61,6 +61,11 @@ class TrainerState:
             if value is not None:
                 setattr(self, name, max(1, in_steps(value, max_steps)))
 
+    @property
+    def mean_loss(self) -> float:
+        """The mean of the steps' losses since the last log."""
+        return (self.loss_sum - self.loss_sum_at_log) / max(1, self.global_step - self.step_at_log)
+
     def note(self, value: float, args: TrainingArguments) -> bool:
         """Keep the value of the best model's metric at this step if it is the best; tells whether it is."""
         better = is_better(value, self.best_metric, args)
@@ -332,9 +337,7 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> Any:
         """Advance it."""
         if self.training is not None:
-            mean = state.loss_sum - state.loss_sum_at_log
-            steps = max(1, state.global_step - state.step_at_log)
-            self.training.set_postfix(loss=f"{mean / steps:.4f}", epoch=f"{state.epoch:.2f}", refresh=False)
+            self.training.set_postfix(loss=f"{state.mean_loss:.4f}", epoch=f"{state.epoch:.2f}", refresh=False)
             self.training.update(state.global_step - self.training.n)
 
     def on_prediction_step(

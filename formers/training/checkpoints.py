@@ -43,7 +43,6 @@ def save(
     model: nn.Module,
     state: TrainerState,
     args: TrainingArguments,
-    *,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Any = None,
     processing_class: Any = None,
@@ -152,8 +151,10 @@ def check_finite(what: str, value: float, state: TrainerState, args: TrainingArg
     )
 
 
-def check_saveable(optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
-    """Raise before training if a scheduler's state cannot be saved as JSON."""
+def check_saveable(args: TrainingArguments, scheduler: Any) -> None:
+    """Raise before training if a scheduler's state is to be saved, and cannot be as JSON."""
+    if args.save_strategy == "no" or args.save_only_model:
+        return
     try:
         json.dumps(None if scheduler is None else scheduler.state_dict())
     except TypeError as error:
@@ -237,9 +238,9 @@ def load_best(model: nn.Module, state: TrainerState) -> None:
     load_model(model, state.best_model_checkpoint)
 
 
-def clean(output_dir: str | os.PathLike[str]) -> None:
-    """Delete what killed processes left half-written."""
-    for path in _children(Path(output_dir)):
+def clean(args: TrainingArguments) -> None:
+    """Delete what killed processes left half-written in the output folder."""
+    for path in _children(Path(str(args.output_dir))) if args.should_save else ():
         if _HIDDEN.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -226,13 +226,19 @@ def with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
 
 
 def windows(batches: Iterator[Batch], size: int) -> Iterator[tuple[list[Batch], bool]]:
-    """Up to `size` batches at a time, each time with whether they are the last."""
+    """Up to `size` batches at a time, each time with whether they are the last; there has to be one."""
     window: list[Batch] = []
+    last = False
     for batch, last in with_last(batches):
         window.append(batch)
         if last or len(window) == size:
             yield window, last
             window = []
+    if not last:
+        raise InputError(
+            "The training data gave no batch.",
+            "Check that it can be iterated anew for each epoch, or lower max_steps.",
+        )
 
 
 def tokens(batch: Any, main_input: str, kind: str) -> int:

@@ -6,15 +6,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from formers.training import distributed
-from formers.training.data import Batch, batches, with_last
+from formers.training import distributed, preparation
+from formers.training.data import Batch, Loader, batches, with_last
 from formers.training.losses import rows
+
+if TYPE_CHECKING:
+    from formers.training.trainer import Trainer
 
 # What fills up predictions and labels of tokens to the longest of all.
 FILL = -100
@@ -164,6 +167,41 @@ def _tensors(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tensors(part) for key, part in value.items()}
     return value if value is None else tuple(map(_tensors, value))
+
+
+def run(
+    trainer: Trainer, loader: Any, prefix: str, ignore_keys: list[str] | None, keep: bool = False
+) -> EvalLoopOutput:
+    """Evaluate a Trainer's model as its arguments say, and measure the time; the model stays in its mode.
+
+    keep: return predictions and labels even where no metrics need them.
+    """
+    args, model, metrics = trainer.args, trainer.model, trainer.compute_metrics
+    by_batch = args.batch_eval_metrics or bool(getattr(metrics, "by_batch", False))
+    keep = keep or (metrics is not None and not by_batch)
+    loss_only = args.prediction_loss_only or not (keep or metrics)
+    was_training = model.training
+    model.to(args.device).eval()
+    trainer.eval_dataloader = loader
+    begin = time.perf_counter()
+    evaluation = Evaluation(
+        loader,
+        predict=lambda inputs: trainer.prediction_step(model, inputs, loss_only, ignore_keys),
+        items=trainer.objective.items,
+        compute_metrics=metrics,
+        preprocess=trainer.preprocess_logits_for_metrics,
+        include=args.include_for_metrics,
+        by_batch=by_batch,
+        keep=keep and not loss_only,
+        main_input=trainer.main_input,
+        after_batch=lambda: trainer.event("on_prediction_step"),
+    )
+    with preparation.kernels(args):
+        output = evaluation.run(prefix, loader.indices() if isinstance(loader, Loader) else None)
+    model.train(was_training)
+    steps = math.ceil(output.num_samples / (args.eval_batch_size * args.world_size))
+    output.metrics.update(speed(prefix, begin, output.num_samples, steps))
+    return output
 
 
 def split(outputs: Any, labelled: bool, ignored: Iterable[str] | None) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -171,15 +173,35 @@ def numerics(args: TrainingArguments) -> AbstractContextManager[Any]:
     return torch.autocast(args.device.type, torch.bfloat16) if args.bf16 else nullcontext()
 
 
-def weights_of(model: Any, args: TrainingArguments, dataset: Any) -> Any:
-    """The classes' weights that the arguments ask for, "auto" counted in the dataset."""
-    return labels.balanced_weights(model, dataset) if args.class_weights == "auto" else args.class_weights
+@contextmanager
+def kernels(args: TrainingArguments) -> Iterator[None]:
+    """Compute on a CPU without oneDNN inside, unless it is in bfloat16.
+
+    On x86, fp32 products do not use it; activations do, and it keeps their kernels for each number of tokens that was
+    seen: 60 kB each for up to a thousand of them, many more than a step uses, and none is faster than torch's own.
+    """
+    if args.device.type != "cpu" or args.bf16 or platform.machine() not in ("x86_64", "AMD64"):
+        yield
+        return
+    with ExitStack() as stack:
+        with warnings.catch_warnings():
+            # Torch 2.13 also sets what is for Intel's GPUs, and warns that there is none.
+            warnings.simplefilter("ignore")
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        yield
 
 
 def objective_of(
-    model: Any, args: TrainingArguments, names: list[str], weights: Any, custom: Callable[..., torch.Tensor] | None
+    model: Any,
+    args: TrainingArguments,
+    names: list[str],
+    custom: Callable[..., torch.Tensor] | None,
+    dataset: Any = None,
 ) -> Objective:
-    """What is minimised, as the arguments say."""
+    """What is minimised, as the arguments say; weights "auto" are counted in the dataset, when there is one."""
+    weights: Any = args.class_weights
+    if weights == "auto":
+        weights = None if dataset is None else labels.balanced_weights(model, dataset)
     checked = None if weights is None else class_weights(weights, model.config.num_labels)
     return Objective(model, names, args.label_smoothing_factor, checked, custom)
 

@@ -73,7 +73,6 @@ class RefusedArguments:
     # Evaluation, saving and reporting
     eval_do_concat_batches: bool = refused(True, "Split the arrays in compute_metrics, or use batch_eval_metrics.")
     use_legacy_prediction_loop: bool = refused(False, "There is one prediction loop: leave it out.")
-    logging_nan_inf_filter: bool = refused(True, "A loss that is not finite stops training: leave it out.")
     save_safetensors: bool = refused(True, "Weights are saved as safetensors: leave it out.")
     enable_jit_checkpoint: bool = refused(False, "Lower save_steps, and continue with resume_from_checkpoint=True.")
     skip_memory_metrics: bool = refused(True, "Measure with psutil or torch.cuda.max_memory_allocated in a callback.")
@@ -90,8 +89,6 @@ _ALSO_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "trackio_space_id": ("trackio",),
     "local_rank": (0,),
     "ddp_broadcast_buffers": (False,),
-    # Without the filter the reference shows such a loss; here it stops the training.
-    "logging_nan_inf_filter": (False,),
     "debug": ([], None),
     "fsdp": ("", []),
 }

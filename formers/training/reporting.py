@@ -154,7 +154,7 @@ def write_card(
     }
     origin = f"Fine-tuned from `{base_model}`" if base_model else "Trained"
     data = [f"* {split}: {_size(dataset)}" for split, dataset in datasets.items() if dataset is not None]
-    neutral = TrainingArguments(args.output_dir).to_dict()
+    neutral = type(args)(args.output_dir).to_dict()
     always = ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "seed")
     settings = {k: v for k, v in args.to_dict().items() if v != neutral[k] or k in always}
     lines = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from formers.errors import InputError
 from formers.seed import set_seed
-from formers.training import checkpoints, data, distributed, labels, losses, preparation, reporting
+from formers.training import checkpoints, data, distributed, evaluation, labels, losses, preparation, reporting
 from formers.training.arguments import TrainingArguments
 from formers.training.callbacks import TrainerCallback, TrainerControl, TrainerState, metric_value
-from formers.training.data import Batch, Loader
-from formers.training.evaluation import EvalLoopOutput, Evaluation, PredictionOutput, TrainOutput, speed, split
+from formers.training.data import Batch
+from formers.training.evaluation import PredictionOutput, TrainOutput, speed, split
 from formers.training.publishing import Publisher
 from formers.training.reporting import CardFields
 from formers.training.search import BestRun, Search, SearchOptions
@@ -72,18 +71,17 @@ class Trainer:
         self.compute_metrics = compute_metrics
         self.preprocess_logits_for_metrics = preprocess_logits_for_metrics
         self.label_names = labels.label_names(self.model, args)
-        self._main_input: str = getattr(self.model, "main_input_name", "input_ids")
-        known = args.class_weights if args.class_weights != "auto" else None
-        self.objective = preparation.objective_of(self.model, args, self.label_names, known, compute_loss_func)
+        self.main_input: str = getattr(self.model, "main_input_name", "input_ids")
+        self.objective = preparation.objective_of(self.model, args, self.label_names, compute_loss_func)
         self.state = TrainerState()
         self.control = TrainerControl()
         self.callbacks = preparation.callbacks_of(args, callbacks or ())
         self.publisher = Publisher(args) if args.push_to_hub and args.process_index == 0 else None
         # What a search is told: the metrics and the step of every evaluation.
         self.report: Callable[[dict[str, float], int], None] | None = None
-        self._train_loader: Any = None
-        self._eval_loader: Any = None
-        self._event("on_init_end")
+        self.train_dataloader: Any = None
+        self.eval_dataloader: Any = None
+        self.event("on_init_end")
 
     @property
     def tokenizer(self) -> Any:
@@ -110,63 +108,57 @@ class Trainer:
         if self.model_init is not None:
             self.model = self.model_wrapped = preparation.model_of(None, self.model_init, trial)
         own_loss = type(self).compute_loss is not Trainer.compute_loss or self.compute_loss_func is not None
-        self._train_loader = loader = self.get_train_dataloader()
+        self.train_dataloader = loader = self.get_train_dataloader()
         preparation.check_training(
             self.model, loader, self.train_dataset, self.eval_dataset, own_loss, self.label_names
         )
         max_steps, epochs, batches = data.length(loader, args)
-        weights = preparation.weights_of(self.model, args, self.train_dataset)
-        self.objective = preparation.objective_of(self.model, args, self.label_names, weights, self.compute_loss_func)
+        self.objective = preparation.objective_of(
+            self.model, args, self.label_names, self.compute_loss_func, self.train_dataset
+        )
         self.model_wrapped = preparation.make_ready(self.model, args)
         self.optimizer, self.lr_scheduler = self.optimizers
         self.create_optimizer_and_scheduler(max_steps)
         assert self.optimizer is not None
         self.state = preparation.state_of(args, max_steps, epochs, trial)
         self.control = TrainerControl()
-        if args.save_strategy != "no" and not args.save_only_model:
-            checkpoints.check_saveable(self.optimizer, self.lr_scheduler)
+        checkpoints.check_saveable(args, self.lr_scheduler)
         self._parameters = preparation.parameters_of(self.model)
         if checkpoint is not None:
             self._resume(checkpoint)
         self.state.compute_steps(args, max_steps)
-        if args.should_save:
-            checkpoints.clean(str(args.output_dir))
-        return self._fit(loader, batches, ignore_keys_for_eval)
+        checkpoints.clean(args)
+        with preparation.kernels(args):
+            return self._fit(loader, batches, ignore_keys_for_eval)
 
     def _fit(self, loader: Any, batches: int | None, ignore_keys: list[str] | None) -> TrainOutput:
         args, state = self.args, self.state
         begin, first_step = time.perf_counter(), state.global_step
-        self._event("on_train_begin")
+        self.event("on_train_begin")
         if args.eval_on_start and state.global_step == 0:
             self._evaluate(ignore_keys)
         self.model.train()
         examples = 0
         while state.global_step < state.max_steps and not self.control.should_training_stop:
             self.control.should_epoch_stop = False
-            self._event("on_epoch_begin")
-            size, any_step = args.gradient_accumulation_steps, False
+            self.event("on_epoch_begin")
+            size = args.gradient_accumulation_steps
             epoch = data.batches(loader, state.epochs_done, state.steps_done * size)
             for window, last in data.windows(epoch, size):
-                any_step = True
                 examples += sum(map(losses.rows, window))
                 norm, rate = self._step(window)
                 done = state.steps_done * size + len(window)
                 state.epoch = state.epochs_done + done / (batches or state.max_steps * size)
                 state.steps_done += 1
-                self._event("on_step_end")
+                self.event("on_step_end")
                 # The end of an epoch belongs to its last step, so that one checkpoint holds the outcome of both.
                 if last or self.control.should_epoch_stop:
                     state.epochs_done, state.steps_done = state.epochs_done + 1, 0
                     state.epoch = float(state.epochs_done) if last else state.epoch
-                    self._event("on_epoch_end")
+                    self.event("on_epoch_end")
                 self._log_evaluate_save(norm, rate, ignore_keys)
                 if self.control.should_epoch_stop or self.control.should_training_stop:
                     break
-            if not any_step:
-                raise InputError(
-                    f"The training data gave no batch in epoch {state.epochs_done + 1}.",
-                    "Check that it can be iterated anew for each epoch, or lower max_steps.",
-                )
         if args.load_best_model_at_end:
             checkpoints.load_best(self.model, state)
         metrics = speed("train", begin, distributed.total(examples)[0], state.global_step - first_step)
@@ -175,7 +167,7 @@ class Trainer:
         if args.include_num_input_tokens_seen != "no":
             metrics["train_tokens_per_second"] = round(state.num_input_tokens_seen / metrics["train_runtime"], 3)
         self.log(dict(metrics))
-        self._event("on_train_end")
+        self.event("on_train_end")
         self.create_model_card()
         if self.publisher is not None:
             self.publisher.finish()
@@ -187,17 +179,17 @@ class Trainer:
         assert optimizer is not None
         control = self.control
         control.should_log = control.should_evaluate = control.should_save = False
-        self._event("on_step_begin")
+        self.event("on_step_begin")
         items = [self.objective.items(batch) for batch in window]
         (whole,) = distributed.total(sum(items))
         loss = tokens = flos = 0.0
         for number, (batch, count) in enumerate(zip(window, items, strict=True), start=1):
             if count:
                 loss += float(self.training_step(self.model_wrapped, batch, count, count / whole))
-            tokens += data.tokens(batch, self._main_input, str(args.include_num_input_tokens_seen))
+            tokens += data.tokens(batch, self.main_input, str(args.include_num_input_tokens_seen))
             flos += self.floating_point_ops(batch)
             if number < len(window):
-                self._event("on_substep_end")
+                self.event("on_substep_end")
         loss, tokens, flos = distributed.total(loss, tokens, flos)
         distributed.add_gradients(self.model, args.ddp_bucket_cap_mb)
         state.num_input_tokens_seen += int(tokens)
@@ -207,9 +199,9 @@ class Trainer:
         if args.max_grad_norm:
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), args.max_grad_norm))
             checkpoints.check_finite("norm of the gradient", norm, state, args)
-        self._event("on_pre_optimizer_step")
+        self.event("on_pre_optimizer_step")
         optimizer.step()
-        self._event("on_optimizer_step")
+        self.event("on_optimizer_step")
         rate = float(optimizer.param_groups[0]["lr"])
         if not isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.lr_scheduler.step()
@@ -240,7 +232,7 @@ class Trainer:
     def floating_point_ops(self, inputs: Batch) -> float:
         """Operations to train on a batch, as the model counts them; else 6 for each token and parameter."""
         own = getattr(self.model, "floating_point_ops", None)
-        return float(own(inputs)) if own else 6.0 * data.tokens(inputs, self._main_input, "all") * self._parameters
+        return float(own(inputs)) if own else 6.0 * data.tokens(inputs, self.main_input, "all") * self._parameters
 
     def _loss(self, model: nn.Module, inputs: Batch, items: float | None, return_outputs: bool) -> Any:
         if losses.takes_items(self.compute_loss):
@@ -270,7 +262,7 @@ class Trainer:
     def get_train_dataloader(self) -> Any:
         """The batches of the training data: a Loader, or when overridden any iterable of batches."""
         data.check_dataset(self.train_dataset, "train_dataset")
-        return data.training_loader(self.train_dataset, self._collate(), self.args, self._main_input)
+        return data.training_loader(self.train_dataset, self._collate(), self.args, self.main_input)
 
     def _collate(self) -> data.Collate:
         return data.Columns.around(self.data_collator, self.model, self.args, self.label_names)
@@ -278,15 +270,14 @@ class Trainer:
     def _log_evaluate_save(self, norm: float | None, rate: float, ignore_keys: list[str] | None) -> None:
         state = self.state
         if self.control.should_log:
-            mean = (state.loss_sum - state.loss_sum_at_log) / max(1, state.global_step - state.step_at_log)
-            logs = {"loss": mean, "grad_norm": norm, "learning_rate": rate}
+            logs = {"loss": state.mean_loss, "grad_norm": norm, "learning_rate": rate}
             state.loss_sum_at_log, state.step_at_log = state.loss_sum, state.global_step
             self.log({name: value for name, value in logs.items() if value is not None})
         if self.control.should_evaluate:
             self._evaluate(ignore_keys)
         if self.control.should_save:
             self._save_checkpoint()
-            self._event("on_save")
+            self.event("on_save")
 
     def _evaluate(self, ignore_keys: list[str] | None) -> None:
         args = self.args
@@ -306,33 +297,25 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         args, state = self.args, self.state
-        folder = Path(str(args.output_dir))
-        state.best_model_checkpoint = checkpoints.best(folder, state)
+        state.best_model_checkpoint = checkpoints.best(str(args.output_dir), state)
         state.stateful_callbacks = self.callbacks.states()
-        whole = not args.save_only_model
+        optimizer, scheduler = (None, None) if args.save_only_model else (self.optimizer, self.lr_scheduler)
         rng = distributed.gather(checkpoints.rng_state())
         if args.should_save:
             saved = checkpoints.save(
-                folder,
-                self.model,
-                state,
-                args,
-                optimizer=self.optimizer if whole else None,
-                scheduler=self.lr_scheduler if whole else None,
-                processing_class=self._saved_tokenizer(),
-                rng=rng,
+                str(args.output_dir), self.model, state, args, optimizer, scheduler, self._saved_tokenizer(), rng
             )
             if self.publisher is not None:
                 self.publisher.push_checkpoint(saved)
-            checkpoints.rotate(folder, args.save_total_limit, state)
+            checkpoints.rotate(str(args.output_dir), args.save_total_limit, state)
         distributed.wait()
 
     def _resume(self, checkpoint: Path) -> None:
         assert self.optimizer is not None
-        here, fresh = distributed.place(), self.state
-        self.state = checkpoints.load_state(checkpoint)
-        self.state.max_steps, self.state.is_world_process_zero = fresh.max_steps, fresh.is_world_process_zero
-        self.state.is_local_process_zero = fresh.is_local_process_zero
+        here, saved = distributed.place(), checkpoints.load_state(checkpoint)
+        # What belongs to this process and this call stays.
+        own = ("max_steps", "is_local_process_zero", "is_world_process_zero")
+        self.state = replace(saved, **{name: getattr(self.state, name) for name in own})
         checkpoints.load_model(self.model, checkpoint)
         checkpoints.load_progress(checkpoint, self.optimizer, self.lr_scheduler, here.rank, here.world_size)
         if self.args.restore_callback_states_from_checkpoint:
@@ -368,17 +351,18 @@ class Trainer:
             for name, one in dataset.items():
                 metrics.update(self.evaluate(one, ignore_keys, f"{metric_key_prefix}_{name}"))
             return metrics
-        output = self._run(self.get_eval_dataloader(dataset), metric_key_prefix, ignore_keys)
+        output = evaluation.run(self, self.get_eval_dataloader(dataset), metric_key_prefix, ignore_keys)
         self.log(output.metrics)
-        self._event("on_evaluate", metrics=output.metrics)
+        self.event("on_evaluate", metrics=output.metrics)
         return output.metrics
 
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
         """Predictions, labels and metrics on a dataset, in its order."""
-        output = self._run(self.get_test_dataloader(test_dataset), metric_key_prefix, ignore_keys, keep=True)
-        self._event("on_predict", metrics=output.metrics)
+        loader = self.get_test_dataloader(test_dataset)
+        output = evaluation.run(self, loader, metric_key_prefix, ignore_keys, keep=True)
+        self.event("on_predict", metrics=output.metrics)
         return PredictionOutput(output.predictions, output.label_ids, output.metrics)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
@@ -387,7 +371,7 @@ class Trainer:
         dataset = self.eval_dataset[dataset] if isinstance(dataset, str) else dataset
         data.check_dataset(dataset, "eval_dataset")
         labels.detect_problem(self.model, dataset)
-        return data.evaluation_loader(dataset, self._collate(), self.args, self._main_input)
+        return data.evaluation_loader(dataset, self._collate(), self.args, self.main_input)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """The batches of a dataset to predict."""
@@ -408,32 +392,6 @@ class Trainer:
             return loss, None, None
         return loss, split(outputs, bool(found), ignore_keys), found[0] if len(found) == 1 else tuple(found) or None
 
-    def _run(self, loader: Any, prefix: str, ignore_keys: list[str] | None, keep: bool = False) -> EvalLoopOutput:
-        args, model = self.args, self.model
-        by_batch = args.batch_eval_metrics or bool(getattr(self.compute_metrics, "by_batch", False))
-        keep = keep or (self.compute_metrics is not None and not by_batch)
-        loss_only = args.prediction_loss_only or not (keep or self.compute_metrics)
-        was_training = model.training
-        model.to(args.device).eval()
-        self._eval_loader = loader
-        begin = time.perf_counter()
-        output = Evaluation(
-            loader,
-            predict=lambda inputs: self.prediction_step(model, inputs, loss_only, ignore_keys),
-            items=self.objective.items,
-            compute_metrics=self.compute_metrics,
-            preprocess=self.preprocess_logits_for_metrics,
-            include=args.include_for_metrics,
-            by_batch=by_batch,
-            keep=keep and not loss_only,
-            main_input=self._main_input,
-            after_batch=lambda: self._event("on_prediction_step"),
-        ).run(prefix, loader.indices() if isinstance(loader, Loader) else None)
-        model.train(was_training)
-        steps = math.ceil(output.num_samples / (args.eval_batch_size * args.world_size))
-        output.metrics.update(speed(prefix, begin, output.num_samples, steps))
-        return output
-
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
@@ -445,7 +403,7 @@ class Trainer:
         if start_time is not None:
             logs["seconds"] = round(time.time() - start_time, 4)
         state.log_history.append({**logs, "step": state.global_step})
-        self._event("on_log", logs=logs)
+        self.event("on_log", logs=logs)
 
     def create_model_card(self, **given: Unpack[CardFields]) -> None:
         """Write README.md with data, settings and results into the output folder, unless it holds another one."""
@@ -461,9 +419,7 @@ class Trainer:
         """Take a callback out, and return it."""
         return self.callbacks.pop(callback)
 
-    def remove_callback(self, callback: TrainerCallback | type[TrainerCallback]) -> None:
-        """Take a callback out."""
-        self.callbacks.pop(callback)
+    remove_callback = pop_callback
 
     def is_world_process_zero(self) -> bool:
         """Whether this is the first of all processes."""
@@ -513,20 +469,11 @@ class Trainer:
         self.create_model_card(**card)
         return None if self.publisher is None else self.publisher.push(commit_message, blocking, token, revision)
 
-    def _event(self, event: str, **more: Any) -> None:
-        self.control = self.callbacks.call(
-            event,
-            self.args,
-            self.state,
-            self.control,
-            model=self.model,
-            processing_class=self.processing_class,
-            optimizer=self.optimizer,
-            lr_scheduler=self.lr_scheduler,
-            train_dataloader=self._train_loader,
-            eval_dataloader=self._eval_loader,
-            **more,
-        )
+    def event(self, event: str, **more: Any) -> None:
+        """Call an event of all callbacks."""
+        parts = ("model", "processing_class", "optimizer", "lr_scheduler", "train_dataloader", "eval_dataloader")
+        given = {name: getattr(self, name) for name in parts}
+        self.control = self.callbacks.call(event, self.args, self.state, self.control, **given, **more)
 
     def _prepare_inputs(self, inputs: Batch) -> dict[str, Any]:
         device = self.args.device

@@ -12,7 +12,7 @@ import torch
 
 from formers.errors import InputError, MissingDependencyError, UnsupportedError
 from formers.training.arguments import Seq2SeqTrainingArguments, TrainingArguments, in_steps
-from formers.training.reference import RefusedArguments, RefusedGenerationArguments
+from formers.training.reference import RefusedArguments
 
 # What version 4 has and version 5 has not.
 ONLY_V4 = (
@@ -48,7 +48,7 @@ ONLY_V4 = (
 # Defaults that differ on purpose, as the class describes.
 OTHER_DEFAULTS = {"report_to", "restore_callback_states_from_checkpoint"}
 BEST = {"load_best_model_at_end": True}
-REFUSED = [*dataclasses.fields(RefusedArguments), *dataclasses.fields(RefusedGenerationArguments)]
+REFUSED = dataclasses.fields(RefusedArguments)
 
 
 def default(item: dataclasses.Field[Any]) -> Any:
@@ -105,6 +105,10 @@ def test_every_supported_argument_is_read_somewhere() -> None:
         "overwrite_output_dir",
         "eval_accumulation_steps",
         "average_tokens_across_devices",
+        "ddp_find_unused_parameters",
+        "ddp_static_graph",
+        "logging_nan_inf_filter",
+        "eval_use_gather_object",
     }
     for item in dataclasses.fields(TrainingArguments):
         if "remedy" not in item.metadata and item.name not in told:
@@ -137,6 +141,49 @@ def test_every_supported_argument_is_read_somewhere() -> None:
 )  # fmt: skip
 def test_other_spellings(given: dict[str, Any], name: str, value: Any) -> None:
     assert getattr(TrainingArguments(**{"output_dir": "out", **given}), name) == value
+
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "set_training": {"learning_rate": 1e-4, "batch_size": 32, "gradient_checkpointing": True},
+    "set_evaluate": {"strategy": "steps", "steps": 10, "batch_size": 4, "delay": 2},
+    "set_testing": {"batch_size": 4, "loss_only": True},
+    "set_save": {"strategy": "epoch", "total_limit": 3},
+    "set_logging": {"strategy": "epoch", "level": "info"},
+    "set_push_to_hub": {"model_id": "us/x", "strategy": "end", "token": "t"},
+    "set_optimizer": {"name": "adafactor", "beta1": 0.8, "args": "clip_threshold=2.0"},
+    "set_lr_scheduler": {"name": "cosine", "warmup_steps": 10, "max_steps": 50},
+    "set_dataloader": {"train_batch_size": 16, "num_workers": 2, "sampler_seed": 7},
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_settings_by_group(name: str) -> None:
+    """The same values as the reference's method sets."""
+    from inspect import signature
+
+    from transformers import TrainingArguments as Reference
+
+    theirs, own = getattr(Reference("out"), name), getattr(TrainingArguments("out"), name)
+    defaults = {key: value.default for key, value in signature(theirs).parameters.items()}
+    mine = {key: value.default for key, value in signature(own).parameters.items() if key != "warmup_ratio"}
+    assert mine == {key: getattr(value, "value", value) for key, value in defaults.items()}
+    fresh, expected, found = Reference("out"), theirs(**GROUPS[name]), own(**GROUPS[name])
+    changed = [item.name for item in dataclasses.fields(Reference) if values(fresh, item) != values(expected, item)]
+    assert len(changed) >= 2
+    for item in set(changed) - OTHER_DEFAULTS:
+        value = getattr(expected, item)
+        assert getattr(found, item) == getattr(value, "value", value), item
+
+
+def values(args: Any, item: dataclasses.Field[Any]) -> str:
+    return repr(getattr(args, item.name))
+
+
+def test_settings_by_group_are_checked() -> None:
+    args = TrainingArguments("out").set_evaluate("epoch").set_save("epoch")
+    assert args.set_lr_scheduler(warmup_ratio=0.1).warmup_steps == 0.1
+    with pytest.raises(UnsupportedError, match="auto_find_batch_size"):
+        args.set_dataloader(auto_find_batch_size=True)
 
 
 def test_members_of_enumerations_are_their_values() -> None:

@@ -14,6 +14,7 @@ import torch
 from formers import AutoModelForSequenceClassification
 from formers.errors import CheckpointError, InputError
 from formers.training import checkpoints
+from formers.training.arguments import TrainingArguments
 from formers.training.callbacks import TrainerState
 from formers.training.optimization import get_scheduler, make_optimizer
 from tests.training.small import arguments, model, same_weights
@@ -131,7 +132,7 @@ def test_what_killed_processes_left_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-9").mkdir()
     assert checkpoints.get_last_checkpoint(tmp_path) is None
     save(tmp_path, 5)
-    checkpoints.clean(tmp_path)
+    checkpoints.clean(arguments(tmp_path))
     assert not left.exists()
     assert checkpoints.get_last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
 
@@ -215,7 +216,7 @@ def test_a_schedule_that_json_cannot_hold() -> None:
             return {"set": {1, 2}}
 
     with pytest.raises(InputError, match="Odd cannot be saved as JSON"):
-        checkpoints.check_saveable(optimizer, Odd(optimizer))
+        checkpoints.check_saveable(TrainingArguments("out"), Odd(optimizer))
 
 
 def test_damaged_progress(tmp_path: Path) -> None:

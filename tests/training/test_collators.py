@@ -342,3 +342,24 @@ def test_whole_words_need_offsets(tokenizer: Any) -> None:
 def test_kinds_of_tensors_that_are_not_made() -> None:
     with pytest.raises(UnsupportedError, match="'tf'"):
         default_data_collator([{"x": 1}], return_tensors="tf")
+
+
+def test_words_are_told_by_their_tokens(tokenizer: Any) -> None:
+    """Without offsets: the name of version 4, and BERT's own sign."""
+    from formers import DataCollatorForWholeWordMask
+
+    collate = DataCollatorForWholeWordMask(tokenizer, mlm_probability=0.5, seed=3)
+    with_offsets = DataCollatorForLanguageModeling(tokenizer, whole_word_mask=True, mlm_probability=0.5, seed=3)
+    rows = [dict(tokenizer(text)) for text in TEXTS]
+    offsets = [dict(tokenizer(text, return_offsets_mapping=True)) for text in TEXTS]
+    assert any(token.startswith("##") for row in rows for token in tokenizer.convert_ids_to_tokens(row["input_ids"]))
+    found = collate(rows)
+    for row, labels in zip(rows, found["labels"], strict=True):
+        tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        chosen = (labels != -100).tolist()
+        for i in range(1, len(tokens)):
+            assert not tokens[i].startswith("##") or chosen[i] == chosen[i - 1]
+    assert (found["input_ids"][found["labels"] != -100] == tokenizer.mask_token_id).all()
+    # With offsets both are the same.
+    again = DataCollatorForWholeWordMask(tokenizer, mlm_probability=0.5, seed=3)
+    assert torch.equal(again(offsets)["labels"], with_offsets(offsets)["labels"])

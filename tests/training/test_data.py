@@ -192,7 +192,8 @@ def test_the_last_batch_can_be_dropped(tmp_path: Path) -> None:
 def test_windows_tell_the_last() -> None:
     assert list(windows(iter("abcde"), 2)) == [(["a", "b"], False), (["c", "d"], False), (["e"], True)]
     assert list(windows(iter("ab"), 2)) == [(["a", "b"], True)]
-    assert list(windows(iter(()), 2)) == []
+    with pytest.raises(InputError, match=r"gave no batch.*anew for each epoch"):
+        list(windows(iter(()), 2))
 
 
 def test_counted_tokens(tmp_path: Path) -> None:

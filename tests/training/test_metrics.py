@@ -219,3 +219,29 @@ def test_the_trainer_streams_them(tmp_path: Path) -> None:
     for name in ("eval_accuracy", "eval_f1", "eval_matthews_correlation"):
         assert by_batch[name] == whole[name]
     assert "eval_precision" in by_batch
+
+
+@pytest.mark.parametrize(
+    ("counter", "shape"),
+    [
+        (Classification(3), (3,)),
+        (MultiLabel(3), (3,)),
+        (Regression(), (1,)),
+        (Perplexity(shift=True), (6, 3)),
+        (Entities(["O", "B-X", "I-X"]), (6, 3)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_they_hold_does_not_grow(counter: Any, shape: tuple[int, ...]) -> None:
+    def held() -> int:
+        return sum(np.asarray(value).nbytes for value in vars(counter).values() if not isinstance(value, list))
+
+    generator = np.random.default_rng(0)
+    metrics = Metrics(counter)
+    sizes = []
+    for number in range(20):
+        logits = generator.normal(size=(8, *shape))
+        labels = (logits > 0) if isinstance(counter, MultiLabel) else generator.integers(0, 2, size=(8, *shape[:-1]))
+        metrics(EvalPrediction(torch.as_tensor(logits), torch.as_tensor(labels)), compute_result=number == 19)
+        sizes.append(held())
+    assert len(set(sizes)) == 1
