@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalog import BENCHMARKS, FIRST_LOSSES, ONNX, TRAINING
+from benchmarks.catalog import BENCHMARKS, ONNX
 from benchmarks.table import Line, compare, render
 from benchmarks.timing import Contender, ContenderError, Record, alternate, measure
 
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         preparing = [*(QUICK if given.quick else ())]
         for option, place in (("--data", given.data), ("--mrpc", given.mrpc)):
             preparing += (option, str(place.resolve())) if place else ()
-        if any(benchmark.name in (TRAINING, FIRST_LOSSES) for benchmark in chosen):
-            preparing.append("--training")
+        preparing += sorted({f"--{benchmark.needs}" for benchmark in chosen if benchmark.needs})
         if any(ONNX in benchmark.contenders for benchmark in chosen):
             preparing.append("--onnx")
         try:

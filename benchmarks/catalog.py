@@ -13,6 +13,7 @@ TRANSFORMERS = "transformers"
 ONNX = "onnxruntime"
 TRAINING = "training"
 FIRST_LOSSES = "training-losses"
+GENERATION = "generation"
 BATCH_SIZES = (8, 16, 32)
 TEXT = "Using a transformer network is simple, and this sentence is about as long as most."
 
@@ -22,6 +23,7 @@ class Benchmark:
     """Contenders that take turns, and the lines of the table made from them.
 
     `warmups`: turns that do not count. `turns`: how many count, where the benchmark says so itself.
+    `needs`: what is to be prepared beyond the common model and data.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Benchmark:
     comparisons: tuple[Comparison, ...]
     warmups: int = 0
     turns: int | None = None
+    needs: str | None = None
 
 
 def _imports(statement: str, check: str = "") -> Contender:
@@ -67,6 +70,17 @@ def _first_answer(library: str) -> Contender:
     return _process(
         f"from {library} import pipeline; classify = pipeline('sentiment-analysis', model=folder + '/model')",
         f"classify({TEXT!r})",
+        "answered",
+    )
+
+
+def _first_token(library: str) -> Contender:
+    return _process(
+        f"from {library} import AutoModelForCausalLM, AutoTokenizer; name = folder + '/smollm'\n"
+        "tokenizer = AutoTokenizer.from_pretrained(name, gguf_file='model.gguf')\n"
+        "model = AutoModelForCausalLM.from_pretrained(name, gguf_file='model.gguf')\n"
+        f"inputs = tokenizer({TEXT!r}, return_tensors='pt')",
+        "model.generate(**inputs, max_new_tokens=1, do_sample=False)[0].tolist()",
         "answered",
     )
 
@@ -180,11 +194,75 @@ BENCHMARKS = (
             Comparison("test F1, mean of the seeds", (TRANSFORMERS,), Bar("points", -0.5), "f1"),
         ),
         turns=3,
+        needs=TRAINING,
     ),
     Benchmark(
         FIRST_LOSSES,
         {library: _worker("first_losses", library) for library in (OURS, TRANSFORMERS)},
         (Comparison("first 20 losses agree; seconds", (TRANSFORMERS,), Bar("time", 1)),),
         turns=1,
+        needs=TRAINING,
+    ),
+    Benchmark(
+        "logits",
+        _pipelines("logits"),
+        (Comparison("SmolLM2, fp32: logits agree; seconds", (TRANSFORMERS,), Bar("time")),),
+        turns=1,
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "greedy",
+        _pipelines("greedy"),
+        (Comparison("5 prompts, 64 tokens each: same text; seconds", (TRANSFORMERS,), Bar("time")),),
+        turns=1,
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "decode",
+        _pipelines("decode", "float32", "1"),
+        (Comparison("a step, fp32, one row", (TRANSFORMERS,), Bar("speed", 2)),),
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "decode-8",
+        {
+            OURS: _worker("decode", OURS, "float32", "8"),
+            **{
+                f"{TRANSFORMERS}, {dtype}": _worker("decode", TRANSFORMERS, dtype, "8")
+                for dtype in ("float32", "bfloat16")
+            },
+        },
+        (
+            Comparison(
+                "a step, fp32, eight rows, against the best dtype",
+                (f"{TRANSFORMERS}, float32", f"{TRANSFORMERS}, bfloat16"),
+                Bar("speed", 1.5),
+            ),
+        ),
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "ragged",
+        _pipelines("ragged"),
+        (Comparison("16 prompts of 5 to 400 tokens, 32 more each", (TRANSFORMERS,), Bar("speed", 2.5)),),
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "prefill",
+        _pipelines("prefill"),
+        (Comparison("1,024 tokens into the cache", (TRANSFORMERS,), Bar("speed", 1.2)),),
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "step-overhead",
+        {OURS: _worker("step_overhead")},
+        (Comparison("a step, outside the model", (), Bar("seconds", 0.0002)),),
+        needs=GENERATION,
+    ),
+    Benchmark(
+        "first-token",
+        {library: _first_token(library) for library in (OURS, TRANSFORMERS)},
+        (Comparison("process start to first token, from GGUF", (TRANSFORMERS,), Bar("time", 0.4)),),
+        needs=GENERATION,
     ),
 )

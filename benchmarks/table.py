@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from statistics import mean, median
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from benchmarks.timing import Record
 
 OURS = "formers"
 FLOOR = "floor"
-TOLERANCE = 1e-4  # between scores of one text
+TOLERANCE = 1e-4  # between scores of one text; of logits, which may be large, this share
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ def disagreement(records: Mapping[str, Record], peers: Iterable[str]) -> str:
 
 
 def agree(ours: Any, theirs: Any) -> bool:
-    """Equal values as JSON gives them; numbers with a fraction within `TOLERANCE`."""
+    """Equal values as JSON gives them; numbers with a fraction within `TOLERANCE`, or that share of the larger."""
     if isinstance(ours, float) and isinstance(theirs, float):
-        return abs(ours - theirs) <= TOLERANCE
+        return isclose(ours, theirs, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     if isinstance(ours, list) and isinstance(theirs, list):
         return len(ours) == len(theirs) and all(map(agree, ours, theirs))
     if isinstance(ours, dict) and isinstance(theirs, dict):

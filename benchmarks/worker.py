@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import generation
 from benchmarks.timing import timed
 from benchmarks.training import fine_tune, first_losses
 
@@ -144,6 +145,12 @@ TASKS: dict[str, Callable[..., Report]] = {
         engine,
         engine_one,
         encoder_floor,
+        generation.decode,
+        generation.greedy,
+        generation.logits,
+        generation.prefill,
+        generation.ragged,
+        generation.step_overhead,
         fine_tune,
         first_losses,
         machine,
