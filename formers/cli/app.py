@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from formers import __version__
-from formers.cli.eval import evaluate
+from formers.cli.convert import convert
 from formers.cli.info import info
 from formers.cli.pull import pull
 from formers.cli.run import run
-from formers.cli.train import train
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="formers",
@@ -19,13 +21,29 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_SETTINGS,
 )
 app.command()(run)
-app.command()(train)
-app.command("eval")(evaluate)
 app.command()(info)
 app.command()(pull)
+app.command()(convert)
+
+
+def _later(name: str, function: str, help: str) -> None:
+    """Add a command whose many options are built only when it is called: the others start without them."""
+
+    def call(context: typer.Context) -> None:
+        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_SETTINGS)
+        own.command()(getattr(import_module(f"formers.cli.{name}"), function))
+        own(context.args, prog_name=f"{context.find_root().info_name} {name}")
+
+    # What it does not know, --help included, is left to the command itself.
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(name, help=help, add_help_option=False, context_settings=passed_on)(call)
+
+
+_later("train", "train", "Train a model on a file, a folder of splits, or a dataset of the hub.")
+_later("eval", "evaluate", "Evaluate a model on labelled data.")
 
 
 def _print_version(wanted: bool) -> None:

@@ -108,7 +108,7 @@ class Examples:
                     f"Give each word of {self.plan.text!r} one label in {column!r}.",
                 )
             places = encoded.word_ids(number)
-            first = [place is not None and place not in places[:i] for i, place in enumerate(places)]
+            first = [p is not None and p != before for p, before in zip(places, [None, *places], strict=False)]
             labels.append([self._number(tags[p], column) if f else IGNORED for p, f in zip(places, first, strict=True)])
         return {**encoded, "labels": labels}
 
@@ -246,6 +246,14 @@ def longest_input(tokenizer: Any, config: Any) -> int:
     """The usual limit of tokens: the model's, at most 512."""
     positions = getattr(config, "max_position_embeddings", None) or _LONGEST
     return int(min(tokenizer.model_max_length, positions, _LONGEST))
+
+
+def cut(data: datasets.Dataset, length: int) -> int:
+    """How many examples are as long as they may be, so that they may have been cut."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(data.data.column("input_ids"))
+    return int(pc.sum(pc.greater_equal(lengths, length)).as_py() or 0)
 
 
 def draw(

@@ -239,6 +239,8 @@ def coerced(name: str, value: Any, where: str) -> Any:
         wanted = " or ".join(words.get(kind, f"a {kind}") for kind in sorted(kinds))
         raise InputError(f"{where} is {value!r}.", f"Give {wanted}.")
     if isinstance(value, list) and name in {item.name for item in fields(Run)}:
+        if any(isinstance(each, bool) for each in value):
+            raise InputError(f"{where} is {value!r}.", "Quote yes, no, true and false: YAML takes them for logic.")
         value = [str(each) for each in value]
     return value
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from formers.cli import defaults, examples, prepare, settings
-from formers.cli.columns import CLASSIFICATION, MASKED, Plan
+from formers.cli.columns import CAUSAL, CLASSIFICATION, MASKED, Plan
 from formers.cli.prepare import say
 from formers.cli.report import exit_codes
 from formers.cli.settings import Run
@@ -89,6 +89,8 @@ def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> Non
     args = defaults.completed(args, recipe, run)
     checkpoint = _checkpoint(run, folder, args)
     data = {name: how.of(table, name) for name, table in splits.items()}
+    if plan.task not in (MASKED, CAUSAL) and (many := examples.cut(data[TRAIN], length)):
+        say(f"{many:,} of {len(data[TRAIN]):,} texts of train reach --max-length {length}; what is beyond is cut")
     model = fitting.load(run, recipe, named, seed)
     with fitting.interruptible() as stop:
         trainer = fitting.trainer(run, args, model, how, data, stop)

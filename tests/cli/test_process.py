@@ -24,7 +24,10 @@ def test_version(start: Start) -> None:
     assert start("--version").communicate(timeout=TIMEOUT) == (f"formers {__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "nonsense"], ["pull", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["run", "nonsense"], ["pull", "--help"], ["train", "--help"], ["eval", "-h"]],
+)
 def test_what_needs_no_model_imports_no_torch(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom formers.cli import main\n"

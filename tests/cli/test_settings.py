@@ -69,6 +69,7 @@ def test_values(name: str, value: Any, expected: Any) -> None:
         ("bf16", 1, "It is 1. Give true or false."),
         ("model", [1], "Give a text."),
         ("max_steps", True, "Give a whole number."),
+        ("label_names", [False, True], "Quote yes, no, true and false: YAML takes them for logic."),
     ],
 )
 def test_values_of_another_kind(name: str, value: Any, message: str) -> None:
