@@ -101,7 +101,9 @@ class Append:
                 memory.view(-1, *memory.shape[2:]).index_copy_(0, self.places, new)
             else:
                 new = new.view(self.rows, -1, *new.shape[1:])
-                memory[:, self.start : self.start + self.length] = new[:, new.shape[1] - self.length :]
+                if new.shape[1] > self.length:
+                    new = new[:, new.shape[1] - self.length :]
+                memory.narrow(1, self.start, self.length).copy_(new)
 
 
 class Cache:

@@ -30,7 +30,7 @@ class CausalContext:
 
     runs: Sequence[Run]
     function: AttentionFunction
-    # Tables (cos, sin), each (T, dim), by kind.
+    # Tables (cos, sin), each (T, 1, dim), by kind.
     rotary: dict[Rotary, tuple[Tensor, Tensor]]
     # For each layer what it does with the cache, and which of its store's layers it is; None without a cache.
     appends: Sequence[tuple[Append, int]] | None = None
@@ -96,9 +96,10 @@ class CausalAttention(nn.Module):
             joint = self.joint(x, 0)
             if self.q_norm is None and self.rotary is not None:
                 # Queries and keys turn alike.
-                both, value = joint.unflatten(-1, (-1, width)).split((sum(sizes[:2]), sizes[2]), dim=1)
-                both = self.rotary.apply(both, *context.rotary[self.rotary])
-                return both[:, : self.heads], both[:, self.heads :], value
+                heads = joint.view(joint.shape[0], -1, width)
+                turning = self.heads + self.key_heads
+                both = self.rotary.apply(heads[:, :turning], *context.rotary[self.rotary])
+                return both[:, : self.heads], both[:, self.heads :], heads[:, turning:]
             query, key, value = joint.split([size * width for size in sizes], dim=-1)
         else:
             query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
@@ -147,22 +148,27 @@ class CausalAttention(nn.Module):
         context: CausalContext,
     ) -> Tensor:
         """Tokens that see what the cache holds, themselves included: (tokens of the read, heads * D)."""
-        rows, tokens = slice(read.row, read.row + read.batch), slice(read.start, read.start + read.batch * read.length)
-        query = query[tokens].view(read.batch, read.length, self.heads, self.head_dim)
-        memory = []
-        for stored, new in ((append.store.keys[layer], key), (append.store.values[layer], value)):
-            if torch.is_grad_enabled():
-                # The cache holds numbers; gradients reach the new tokens alone.
-                earlier = stored[rows, read.low : read.high - read.length]
-                part = torch.cat((earlier, new[tokens].view(read.batch, read.length, *new.shape[1:])), dim=1)
-            else:
-                part = stored[rows, read.low : read.high]
-            memory.append(part.transpose(1, 2))
+        count = read.batch * read.length
+        keys, values = append.store.keys[layer], append.store.values[layer]
+        if count < query.shape[0] or read.batch < keys.shape[0]:
+            query, key, value = (part.narrow(0, read.start, count) for part in (query, key, value))
+            keys, values = (part.narrow(0, read.row, read.batch) for part in (keys, values))
+        query = query.view(read.batch, read.length, self.heads, self.head_dim)
+        length = read.high - read.low
+        if torch.is_grad_enabled():
+            # The cache holds numbers; gradients reach the new tokens alone.
+            earlier = (part.narrow(1, read.low, length - read.length) for part in (keys, values))
+            fresh = (part.reshape(read.batch, read.length, *part.shape[1:]) for part in (key, value))
+            keys, values = (torch.cat(both, dim=1) for both in zip(earlier, fresh, strict=True))
+        else:
+            keys, values = keys.narrow(1, read.low, length), values.narrow(1, read.low, length)
         bias = None
         if self.slopes is not None:
             assert read.distances is not None
             bias = self._bias(read.distances, read.shared, query)
-        out = self._attend(query.transpose(1, 2), memory[0], memory[1], read.mask, bias, context)
+        out = self._attend(
+            query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), read.mask, bias, context
+        )
         return out.transpose(1, 2).reshape(read.batch * read.length, -1)
 
     def _attend(

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from formers.layers.positions import rotate
-
 
 @dataclass(frozen=True)
 class Linear:
@@ -93,7 +91,7 @@ class Rotary:
         return waves
 
     def table(self, positions: Tensor, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """What `apply` multiplies by at positions (T,): cosines and signed sines, each (T, dim)."""
+        """What `apply` multiplies by at positions (T,): cosines and signed sines, each (T, 1, dim)."""
         angles = positions[:, None].float() * self.frequencies(longest, positions.device)
         cos, sin = angles.cos(), angles.sin()
         if self.amplitude != 1.0:
@@ -102,7 +100,7 @@ class Rotary:
             pairs = torch.stack((cos, cos), dim=-1).flatten(1), torch.stack((-sin, sin), dim=-1).flatten(1)
         else:
             pairs = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
-        return pairs[0].to(dtype), pairs[1].to(dtype)
+        return pairs[0].to(dtype)[:, None], pairs[1].to(dtype)[:, None]
 
     def apply(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Rotate x (T, heads, D) by the tables."""
@@ -112,10 +110,11 @@ class Rotary:
         return self._turn(x, cos, sin)
 
     def _turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        if not self.interleaved:
-            return rotate(x, cos, sin)
-        swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        return torch.addcmul(x * cos[:, None], swapped, sin[:, None])
+        if self.interleaved:
+            partner = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        else:
+            partner = x.roll(self.dim // 2, dims=-1)
+        return torch.addcmul(x * cos, partner, sin)
 
     def _yarn(self, waves: Tensor, scaling: Yarn) -> Tensor:
         low, high = (
