@@ -61,10 +61,10 @@ def test_vocabulary_files(byte_folder: Path, name: str, options: dict[str, Any],
             == theirs(text, return_offsets_mapping=True)["offset_mapping"]
         )
     ours.save_pretrained(tmp_path)
-    for again in (
-        transformers.AutoTokenizer.from_pretrained(tmp_path),
-        formers.AutoTokenizer.from_pretrained(tmp_path),
-    ):
+    # The reference forgets the bos token of this family when it loads it again, also from files of its own.
+    forgets = name == "GPTNeoXTokenizer" and "add_bos_token" in options
+    for library in (formers,) if forgets else (formers, transformers):
+        again = library.AutoTokenizer.from_pretrained(tmp_path)
         assert [again(text)["input_ids"] for text in MORE] == [ours(text)["input_ids"] for text in MORE]
     assert getattr(formers, name + "Fast") is getattr(formers, name)
 
