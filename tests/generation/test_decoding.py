@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -246,3 +247,40 @@ def test_arguments_that_cannot_be(settings: dict[str, Any], problem: str) -> Non
 def test_prompts_that_cannot_be(prompt: Any, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         generate(Toy(), prompt)
+
+
+def test_a_text_ends_where_the_positions_do() -> None:
+    model = ours("gpt2", 0)
+    prompt = [[5 + i % 20 for i in range(120)], [7]]
+    made = model.generate(prompt, max_new_tokens=15, eos_token_id=-1)
+    assert made.shape == (2, 135)
+    # 128 positions: the last token has none, as it is not read.
+    assert (made[0, 129:] == PAD).all()
+    assert made[1, 120:].tolist() == model.generate([[7]], max_new_tokens=15, eos_token_id=-1)[0, 1:].tolist()
+    with pytest.raises(InputError, match="takes at most 128"):
+        model.generate([[5] * 130], max_new_tokens=3)
+
+
+def test_the_models_own_settings(tmp_path: Path) -> None:
+    model = ours("llama", 0)
+    assert model.generation_config.eos_token_id == 2
+    mine = formers.LlamaForCausalLM(model.config)
+    mine.load_state_dict(model.state_dict())
+    mine.generation_config = formers.GenerationConfig(max_new_tokens=3, suppress_tokens=[9], eos_token_id=[2, 4])
+    mine.save_pretrained(tmp_path)
+    again = formers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert again.generation_config.to_dict() == mine.generation_config.to_dict()
+    made = again.generate(PROMPTS[:1])
+    assert made.shape[1] <= 7
+    assert made.tolist() == transformers.AutoModelForCausalLM.from_pretrained(tmp_path).generate(PROMPTS[:1]).tolist()
+    assert again.generate(PROMPTS[:1], max_length=6).shape[1] <= 6
+
+
+@pytest.mark.parametrize("cache", ["static", "dynamic", None])
+def test_kinds_of_cache(cache: str | None) -> None:
+    model = ours("llama", 0)
+    made = model.generate(PROMPTS, attention_mask=MASK, cache_implementation=cache, **TOO_LONG)
+    assert made.tolist() == model.generate(PROMPTS, attention_mask=MASK, **TOO_LONG).tolist()
+    for own in (formers.DynamicCache(), None):
+        found = model.generate(PROMPTS, attention_mask=MASK, past_key_values=own, **TOO_LONG)
+        assert found.tolist() == made.tolist()
