@@ -105,11 +105,10 @@ def _limits(model: Any, config: GenerationConfig, prompts: Prompts) -> list[int]
     """How many new tokens each prompt may get; a model with a table of positions has no more of them than it holds."""
     asked = _asked(model, config, prompts)
     spec = getattr(model, "spec", None)
-    table = getattr(spec, "positions", None)
-    if table is None:
+    if spec is None or spec.positions is None:
         return asked
     # The last token of a text is not read.
-    room = [table - spec.first_position - len(ids) + 1 for ids in prompts.rows]
+    room = [spec.positions - spec.first_position - len(ids) + 1 for ids in prompts.rows]
     return [max(1, min(limit, left)) for limit, left in zip(asked, room, strict=True)]
 
 
