@@ -119,6 +119,7 @@ def _metadata(writer: gguf.GGUFWriter, architecture: str, config: Any, tensors: 
     groups = getattr(config, "num_key_value_heads", None) or heads
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
     writer.add_block_count(config.num_hidden_layers)
+    writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 64))
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(getattr(config, "ffn_hidden_size", None) or inner or 4 * config.hidden_size)
