@@ -146,6 +146,7 @@ def _lines(folder: Path) -> Path:
         (_tagged, (), "task: token-classification; texts: tokens; labels: tags", {"f1", "precision"}, "run"),
         (_lines, ("--max-length", "16"), "task: fill-mask; texts: text", {"perplexity", "accuracy"}, "[MASK]"),
         (_lines, ("--line-by-line", "--max-steps", "3"), "task: fill-mask", {"perplexity"}, "[MASK]"),
+        (_lines, ("--task", "clm", "--max-length", "16"), "task: text-generation", {"perplexity", "accuracy"}, "out"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
