@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.parity.tiny_decoders import TINY_DECODERS
+
 _BERT_LIKE: dict[str, Any] = {
     "vocab_size": 61,
     "hidden_size": 24,
@@ -81,4 +83,5 @@ TINY: dict[str, dict[str, Any]] = {
     "mpnet": {**_BERT_LIKE, "hidden_act": "relu", "pad_token_id": 3},
     "roberta": {**_BERT_LIKE, "hidden_act": "gelu_new", "type_vocab_size": 2, "classifier_dropout": 0.4},
     "xlm-roberta": {**_BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 3},
+    **TINY_DECODERS,
 }

@@ -108,8 +108,8 @@ class Gemma3TextConfig(PreTrainedConfig):
 
     def settle(self) -> None:
         """Fill the kinds of layers and their rotations, from older names where a file has those."""
+        every = self.extra.setdefault("_sliding_window_pattern", self.extra.get("sliding_window_pattern", 6))
         if self.layer_types is None:
-            every = self.extra.get("sliding_window_pattern", self.extra.get("_sliding_window_pattern", 6))
             layers = range(1, self.num_hidden_layers + 1)
             self.layer_types = [_SLIDING if index % every else _FULL for index in layers]
         older: Mapping[str, Any] = self.extra.get("rope_scaling") or {}
