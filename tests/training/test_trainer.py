@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,38 @@ def test_bf16(tmp_path: Path) -> None:
     assert set(kinds) == {torch.bfloat16}
     assert made.model.dtype == torch.float32
     assert made.predict(rows(4)).predictions.dtype == "float32"
+
+
+def test_operations_are_counted(tmp_path: Path) -> None:
+    made = trainer(tmp_path, max_steps=2, save_strategy="steps")
+    parameters = made.model.num_parameters(exclude_embeddings=True)
+    assert 0 < parameters < made.model.num_parameters()
+    metrics = made.train().metrics
+    # Two steps of 4 rows of 6 tokens.
+    assert metrics["total_flos"] == made.state.total_flos == 6 * 2 * 4 * 6 * parameters
+    state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
+    assert state["total_flos"] == made.state.total_flos
+    own = model()
+    own.floating_point_ops = lambda inputs: float(len(inputs["input_ids"]))
+    assert trainer(tmp_path, own, max_steps=2).train().metrics["total_flos"] == 8
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors need oneDNN for products")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_kernels_for_every_shape_are_not_kept(tmp_path: Path, bf16: bool) -> None:
+    class Look(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            seen.append(bool(torch.backends.mkldnn.enabled))
+
+        on_prediction_step = on_step_end
+
+    seen: list[bool] = []
+    made = trainer(tmp_path, callbacks=[Look], max_steps=1, bf16=bf16, eval_dataset=rows(4))
+    before = torch.backends.mkldnn.enabled
+    made.train()
+    made.evaluate()
+    assert seen == [bf16, bf16]
+    assert torch.backends.mkldnn.enabled == before
 
 
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
