@@ -22,7 +22,9 @@ class HalfWeight:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, sources: Iterable[Tensor | None]) -> None:
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
-        self._product = torch.ops.quantized.linear_dynamic_fp16.default
+        product = torch.ops.quantized.linear_dynamic_fp16.default
+        # Without torch's checks of the arguments on the way, which take as long as a small product.
+        self._product = getattr(product, "_op", product)
         self._state = _state(sources)
 
     @staticmethod
