@@ -201,7 +201,7 @@ def _task_of(model: Any, source: Source) -> str:
         tag = _card_tag(files)
         if TASK_ALIASES.get(tag, tag) in TASKS:
             return tag
-        names = files.read_json("config.json").get("architectures") or []
+        names = files.read_config().get("architectures") or []
     else:
         names = [type(model).__name__]
     for task, entry in TASKS.items():
