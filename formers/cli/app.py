@@ -42,6 +42,7 @@ def _later(name: str, function: str, help: str) -> None:
     app.command(name, help=help, add_help_option=False, context_settings=passed_on)(call)
 
 
+_later("chat", "chat", "Chat with a model.")
 _later("train", "train", "Train a model on a file, a folder of splits, or a dataset of the hub.")
 _later("eval", "evaluate", "Evaluate a model on labelled data.")
 

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from formers.cli import generating, writers
 from formers.cli import rows as rows_module
-from formers.cli import writers
 from formers.cli.report import ProgressLine, exit_codes
 from formers.cli.rows import STDIO, Row, Rows, from_file, from_texts
+from formers.cli.sampling import device_of
 from formers.cli.writers import Shown, writing
 from formers.registry import TASK_ALIASES, TASKS
 
@@ -29,7 +30,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "question": ("question-answering",),
     "question_column": ("question-answering",),
     "targets": ("fill-mask",),
-    "top_k": ("fill-mask", "question-answering", "text-classification"),
+    "top_k": ("fill-mask", "question-answering", "text-classification", "text-generation"),
+    **dict.fromkeys(generating.OPTIONS, (generating.TASK,)),
 }
 """The options that not every task takes, and the tasks that take them."""
 
@@ -38,6 +40,7 @@ PREDICTED: dict[str, tuple[str, ...]] = {
     "fill-mask": ("token_str", "sequence", "score"),
     "question-answering": ("answer", "score"),
     "text-classification": ("label", "score"),
+    "text-generation": ("generated_text",),
     "token-classification": ("word", "entity", "score"),
     "zero-shot-classification": ("label", "score"),
 }
@@ -50,6 +53,10 @@ def _option(panel: str, help: str, *names: str, **settings: Any) -> Any:
 
 def _task_option(name: str, help: str, **settings: Any) -> Any:
     return _option("For some tasks", f"{help} For {', '.join(OPTIONS[name])}.", _flag(name), **settings)
+
+
+def _generation_option(help: str, *names: str, **settings: Any) -> Any:
+    return _option("For text-generation", help, *names, **settings)
 
 
 def run(
@@ -86,7 +93,9 @@ def run(
     batch_size: Annotated[
         int | None, _option("Model", "Texts a batch (default: chosen by their lengths).", "--batch-size", "-b", min=1)
     ] = None,
-    top_k: Annotated[int | None, _task_option("top_k", "How many predictions an input.", min=1)] = None,
+    top_k: Annotated[
+        int | None, _task_option("top_k", "How many predictions an input, or tokens to draw from.", min=1)
+    ] = None,
     candidate_labels: Annotated[
         str | None, _task_option("candidate_labels", "The labels to choose from.", metavar="A,B,C")
     ] = None,
@@ -110,6 +119,28 @@ def run(
     pair_column: Annotated[
         str | None, _task_option("pair_column", "Column of second texts, to classify pairs.")
     ] = None,
+    max_new_tokens: Annotated[
+        int | None, _generation_option("The longest text, in tokens (default: 256).", min=1)
+    ] = None,
+    do_sample: Annotated[
+        bool | None,
+        _generation_option("Draw tokens, or take the likeliest (default: draw).", "--do-sample/--no-do-sample"),
+    ] = None,
+    temperature: Annotated[
+        float | None, _generation_option("Higher is more varied, 0 takes the likeliest (default: 0.7).", min=0)
+    ] = None,
+    top_p: Annotated[float | None, _generation_option("Draw from the likeliest that make up this share.")] = None,
+    seed: Annotated[int | None, _generation_option("The same prompt gets the same text.")] = None,
+    num_return_sequences: Annotated[int | None, _generation_option("How many texts a prompt.", min=1)] = None,
+    json_schema: Annotated[str | None, _generation_option("The text is JSON of this schema.", metavar="FILE")] = None,
+    regex: Annotated[str | None, _generation_option("The text matches this regular expression.")] = None,
+    chat: Annotated[
+        bool | None, _generation_option("The prompt is a message to answer, not a text to continue.", "--chat")
+    ] = None,
+    system: Annotated[str | None, _generation_option("With --chat: what the model is told before all else.")] = None,
+    return_full_text: Annotated[
+        bool | None, _generation_option("Repeat the prompt before the new text.", "--return-full-text")
+    ] = None,
 ) -> None:
     """Run a task on texts, or on the lines or rows of a file.
 
@@ -127,6 +158,17 @@ def run(
         "question": question,
         "question_column": question_column,
         "pair_column": pair_column,
+        "max_new_tokens": max_new_tokens,
+        "do_sample": do_sample,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "num_return_sequences": num_return_sequences,
+        "json_schema": json_schema,
+        "regex": regex,
+        "chat": chat,
+        "system": system,
+        "return_full_text": return_full_text,
     }
     options = _given(given)
     _check(name, options)
@@ -134,14 +176,17 @@ def run(
     loading = {
         "model": model,
         "revision": revision,
-        "device": _device(device),
+        "device": None if device is None else device_of(device),
         "dtype": dtype,
         "batch_size": batch_size,
     }
     terminal = output == STDIO and sys.stdout.isatty()
     format = _format(output, output_format, writers.FORMATS, "--output-format", "table" if terminal else "jsonl")
 
+    prompt = generating.prompter(options)
     with exit_codes(), _source(name, texts, input, input_format) as rows:
+        if name == generating.TASK:
+            options = generating.call_options(options)
         if where["question"] is not None:
             rows = rows.with_column("question", where["question"])
         fields = _fields(name, rows, column, where["question_column"], where["pair_column"])
@@ -150,12 +195,21 @@ def run(
             from formers import pipeline
 
             pipe = pipeline(name, **_given(loading))
+            if texts and name == generating.TASK and terminal and _single(texts, output_format, options):
+                generating.show(pipe, prompt(texts[0]), options)
+                return
             waiting: deque[Row] = deque()
             for first in rows:
-                for result in pipe(_handed_over(chain([first], rows), rows.ready, fields, waiting), **options):
+                handed_over = _handed_over(chain([first], rows), rows.ready, fields, waiting, prompt)
+                for result in pipe(handed_over, **options):
                     row = waiting.popleft()
-                    writer.write(row, result)
+                    writer.write(row, generating.flat(result) if name == generating.TASK else result)
                     progress.advance(row.position)
+
+
+def _single(texts: Sequence[str], format: str | None, options: Mapping[str, Any]) -> bool:
+    """Whether one text comes out, which needs no table."""
+    return len(texts) == 1 and format is None and options.get("num_return_sequences", 1) == 1
 
 
 def _predicted(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -164,7 +218,11 @@ def _predicted(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _handed_over(
-    rows: Iterable[Row], ready: Callable[[], bool], fields: Mapping[str, str], waiting: deque[Row]
+    rows: Iterable[Row],
+    ready: Callable[[], bool],
+    fields: Mapping[str, str],
+    waiting: deque[Row],
+    prompt: Callable[[str], Any],
 ) -> Iterator[Any]:
     """What the pipeline takes of each row; the row itself waits for its result, which comes in the same order.
 
@@ -173,7 +231,7 @@ def _handed_over(
     for row in rows:
         texts = {name: row.text(column) for name, column in fields.items()}
         waiting.append(row)
-        yield texts if len(texts) > 1 else texts.popitem()[1]
+        yield texts if len(texts) > 1 else prompt(texts.popitem()[1])
         if not ready():
             return
 
@@ -221,6 +279,10 @@ def _check(task: str, options: Mapping[str, Any]) -> None:
             raise typer.BadParameter(f"It is for {', '.join(OPTIONS[name])}, not for {task}.", param_hint=_flag(name))
     if task == "zero-shot-classification" and not options.get("candidate_labels"):
         raise typer.BadParameter("The labels to choose from are missing: a,b,c.", param_hint="--candidate-labels")
+    if "system" in options and "chat" not in options:
+        raise typer.BadParameter("It is for chats: add --chat.", param_hint="--system")
+    if "chat" in options and "return_full_text" in options:
+        raise typer.BadParameter("The answer to a message has no prompt before it.", param_hint="--return-full-text")
     if "question" in options and "question_column" in options:
         raise typer.BadParameter("Give one question or a column of them, not both.", param_hint="--question")
 
@@ -238,10 +300,6 @@ def _format(file: str, named: str | None, known: Sequence[str], option: str, for
         return format
     problem = f"There is no format {named!r}" if named else f"The name {file!r} does not say the format"
     raise typer.BadParameter(f"{problem}: choose among {', '.join(known)}.", param_hint=option)
-
-
-def _device(device: str | None) -> str | int | None:
-    return int(device) if device is not None and device.lstrip("-").isdigit() else device
 
 
 def _listed(value: str | None) -> list[str] | None:

@@ -170,7 +170,7 @@ class TableWriter:
 
     _SCORE_WIDTH = 6
     _WIDEST = 140
-    _LONG = frozenset({"text", "text_pair", "question", "context", "sequence", "features"})
+    _LONG = frozenset({"text", "text_pair", "question", "context", "sequence", "generated_text", "features"})
 
     def __init__(self, stream: TextIO, shown: Shown) -> None:
         self._console = Console(file=stream, highlight=False)

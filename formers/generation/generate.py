@@ -82,11 +82,24 @@ def generate(
 def continuations(
     model: Any, call: Call, passed: GenerationConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]
 ) -> list[list[list[int]]]:
-    """The new tokens of every text of every prompt, without any padding. What pipelines and servers call."""
-    made, search, _ = _finished(model, call, passed, settings)
+    """The new tokens of every text of every prompt, without any padding. What pipelines and servers call.
+
+    Ctrl-C is raised: there may be other prompts, which must not follow.
+    """
+    made, search, _ = _finished(model, call, passed, settings, whole=True)
     found = search.answers()
     each = len(found) // len(made.prompts.rows)
     return [found[first : first + each] for first in range(0, len(found), each)]
+
+
+def stepwise(
+    model: Any, call: Call, passed: GenerationConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> Iterator[Step]:
+    """The steps of a call, each as soon as it is there. Everything is checked before the first."""
+    made = plan(model, call, passed, _settings(settings))
+    if made.config.num_beams != 1:
+        raise InputError("Steps were asked of beams.", "Use num_beams=1: beams are ready at the end only.")
+    return run(_search(made, call), made.visible)
 
 
 def _finished(
@@ -94,15 +107,16 @@ def _finished(
     call: Call,
     passed: GenerationConfig | Mapping[str, Any] | None,
     settings: Mapping[str, Any],
+    whole: bool = False,
 ) -> tuple[Plan, Search, list[Step]]:
-    """A call carried out; its errors reach the streamer's reader too."""
+    """A call carried out; its errors reach the streamer's reader too. `whole`: or not, if it is interrupted."""
     streamer = call.streamer
     try:
         made = plan(model, call, passed, _settings(settings))
         search = _search(made, call)
         if streamer is not None and made.config.num_beams != 1:
             raise InputError("A streamer was given with beams.", "Use num_beams=1: beams are ready at the end only.")
-        return made, search, _watched(run(search, made.visible), made, streamer)
+        return made, search, _watched(run(search, made.visible), made, streamer, whole)
     except BaseException as error:
         if streamer is not None:
             (streamer.fail(error) if hasattr(streamer, "fail") else streamer.end())
@@ -135,10 +149,7 @@ def stream(
         tokenizer,
         past_key_values,
     )
-    made = plan(model, call, generation_config, _settings(settings))
-    if made.config.num_beams != 1:
-        raise InputError("Steps were asked of beams.", "Use num_beams=1: beams are ready at the end only.")
-    return run(_search(made, call), made.visible)
+    return stepwise(model, call, generation_config, settings)
 
 
 def stream_text(
@@ -195,8 +206,8 @@ def _search(made: Plan, call: Call) -> Search:
     return TokenByToken(made)
 
 
-def _watched(steps: Iterator[Step], made: Plan, streamer: BaseStreamer | None) -> list[Step]:
-    """All steps, shown to the streamer; an interrupt ends them early."""
+def _watched(steps: Iterator[Step], made: Plan, streamer: BaseStreamer | None, whole: bool) -> list[Step]:
+    """All steps, shown to the streamer; an interrupt ends them early, or is raised where they must be whole."""
     kept: list[Step] = []
     # Steps are kept for what is returned of them.
     keep = bool(made.config.return_dict_in_generate)
@@ -210,6 +221,8 @@ def _watched(steps: Iterator[Step], made: Plan, streamer: BaseStreamer | None) -
                 shown = dict(zip(step.rows, step.tokens, strict=True))
                 streamer.put(torch.tensor([shown.get(row.index, made.pad) for row in made.rows]))
     except KeyboardInterrupt:
+        if whole:
+            raise
         logger.warning("Generation was interrupted: what there was is returned.")
     if streamer is not None:
         streamer.end()

@@ -26,7 +26,7 @@ def test_version(start: Start) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["run", "nonsense"], ["pull", "--help"], ["train", "--help"], ["eval", "-h"]],
+    [[*name, "--help"] for name in ([], ["run"], ["pull"], ["chat"], ["train"], ["eval"])] + [["run", "nonsense"]],
 )
 def test_what_needs_no_model_imports_no_torch(arguments: list[str]) -> None:
     code = (
