@@ -149,14 +149,21 @@ class GGUFFile:
         from formers.hub.gguf_types import dequantize
 
         info = self.tensors[name]
+        shape = info.shape if part is None else info.shape[1:]
+        if not info.size:
+            return torch.zeros(shape)
+        return dequantize(self.data(name, part).flatten(), info.kind, shape, f"{name!r} of {self.path}")
+
+    def data(self, name: str, part: int | None = None) -> torch.Tensor:
+        """The bytes of a tensor that is not empty, uint8 (…, bytes of a row), not copied; with `part` as `tensor`."""
+        import torch
+
+        info = self.tensors[name]
         shape, size, offset = info.shape, info.size, info.offset
         if part is not None:
             size //= shape[0]
             shape, offset = shape[1:], offset + part * size
-        if not size:
-            return torch.zeros(shape)
-        data = torch.frombuffer(self._data, dtype=torch.uint8, count=size, offset=offset)
-        return dequantize(data, info.kind, shape, f"{name!r} of {self.path}")
+        return torch.frombuffer(self._data, dtype=torch.uint8, count=size, offset=offset).view(*shape[:-1], -1)
 
     def _read_table(self, count: int, types: Mapping[int, tuple[str, int, int]]) -> None:
         self._expect(count * 24, f"{count} tensors")

@@ -112,14 +112,14 @@ def _by_package(blocks: Tensor, kind: int, what: str) -> Tensor:
         ) from error
 
 
-def _halves(blocks: Tensor, start: int) -> Tensor:
+def halves(blocks: Tensor, start: int) -> Tensor:
     """The float16 at a byte of every block, as float32 (blocks, 1)."""
     import torch
 
     return blocks[:, start : start + 2].contiguous().view(torch.float16).float()
 
 
-def _nibbles(data: Tensor, out: Tensor) -> None:
+def nibbles(data: Tensor, out: Tensor) -> None:
     """The low nibbles of bytes (…, n), then the high ones: (…, 2 n)."""
     half = data.shape[-1]
     out[..., :half] = data & 15
@@ -127,16 +127,16 @@ def _nibbles(data: Tensor, out: Tensor) -> None:
 
 
 def _q4_0(blocks: Tensor, out: Tensor) -> None:
-    _nibbles(blocks[:, 2:], out)
-    out.sub_(8).mul_(_halves(blocks, 0))
+    nibbles(blocks[:, 2:], out)
+    out.sub_(8).mul_(halves(blocks, 0))
 
 
 def _q4_1(blocks: Tensor, out: Tensor) -> None:
-    _nibbles(blocks[:, 4:], out)
-    out.mul_(_halves(blocks, 0)).add_(_halves(blocks, 2))
+    nibbles(blocks[:, 4:], out)
+    out.mul_(halves(blocks, 0)).add_(halves(blocks, 2))
 
 
-def _fifth_bits(data: Tensor) -> Tensor:
+def fifth_bits(data: Tensor) -> Tensor:
     """The bits of 4 bytes as 16 or 0: (blocks, 32)."""
     import torch
 
@@ -145,23 +145,23 @@ def _fifth_bits(data: Tensor) -> Tensor:
 
 
 def _q5_0(blocks: Tensor, out: Tensor) -> None:
-    _nibbles(blocks[:, 6:], out)
-    out.add_(_fifth_bits(blocks[:, 2:6])).sub_(16).mul_(_halves(blocks, 0))
+    nibbles(blocks[:, 6:], out)
+    out.add_(fifth_bits(blocks[:, 2:6])).sub_(16).mul_(halves(blocks, 0))
 
 
 def _q5_1(blocks: Tensor, out: Tensor) -> None:
-    _nibbles(blocks[:, 8:], out)
-    out.add_(_fifth_bits(blocks[:, 4:8])).mul_(_halves(blocks, 0)).add_(_halves(blocks, 2))
+    nibbles(blocks[:, 8:], out)
+    out.add_(fifth_bits(blocks[:, 4:8])).mul_(halves(blocks, 0)).add_(halves(blocks, 2))
 
 
 def _q8_0(blocks: Tensor, out: Tensor) -> None:
     import torch
 
     out.copy_(blocks.view(torch.int8)[:, 2:])
-    out.mul_(_halves(blocks, 0))
+    out.mul_(halves(blocks, 0))
 
 
-def _scales(data: Tensor) -> tuple[Tensor, Tensor]:
+def scales(data: Tensor) -> tuple[Tensor, Tensor]:
     """The 6-bit scales and minima of 8 sub-blocks, packed in 12 bytes."""
     import torch
 
@@ -172,33 +172,38 @@ def _scales(data: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scaled(blocks: Tensor, out: Tensor) -> None:
     """d·scale·q − dmin·minimum of 8 sub-blocks of 32."""
-    scale, minimum = _scales(blocks[:, 4:16])
+    scale, minimum = scales(blocks[:, 4:16])
     out = out.view(-1, 8, 32)
-    out.mul_((_halves(blocks, 0) * scale)[:, :, None]).sub_((_halves(blocks, 2) * minimum)[:, :, None])
+    out.mul_((halves(blocks, 0) * scale)[:, :, None]).sub_((halves(blocks, 2) * minimum)[:, :, None])
 
 
 def _q4_k(blocks: Tensor, out: Tensor) -> None:
-    _nibbles(blocks[:, 16:].reshape(-1, 4, 32), out.view(-1, 4, 64))
+    nibbles(blocks[:, 16:].reshape(-1, 4, 32), out.view(-1, 4, 64))
     _scaled(blocks, out)
 
 
 def _q5_k(blocks: Tensor, out: Tensor) -> None:
-    _nibbles(blocks[:, 48:].reshape(-1, 4, 32), out.view(-1, 4, 64))
+    nibbles(blocks[:, 48:].reshape(-1, 4, 32), out.view(-1, 4, 64))
     high, parts = blocks[:, 16:48], out.view(-1, 8, 32)
     for bit in range(8):
         parts[:, bit] += ((high >> bit) & 1) << 4
     _scaled(blocks, out)
 
 
-def _q6_k(blocks: Tensor, out: Tensor) -> None:
-    import torch
-
-    _nibbles(blocks[:, :128].reshape(-1, 2, 64), out.view(-1, 2, 128))
+def sixth_bits(blocks: Tensor, out: Tensor) -> None:
+    """The 6-bit integers (blocks, 256) of Q6_K, from 0 on."""
+    nibbles(blocks[:, :128].reshape(-1, 2, 64), out.view(-1, 2, 128))
     high, parts = blocks[:, 128:192].reshape(-1, 2, 32), out.view(-1, 2, 4, 32)
     for pair in range(4):
         parts[:, :, pair] += ((high >> (2 * pair)) & 3) << 4
-    scales = blocks.view(torch.int8)[:, 192:208]
-    out.view(-1, 16, 16).sub_(32).mul_((_halves(blocks, 208) * scales)[:, :, None])
+
+
+def _q6_k(blocks: Tensor, out: Tensor) -> None:
+    import torch
+
+    sixth_bits(blocks, out)
+    scale = blocks.view(torch.int8)[:, 192:208]
+    out.view(-1, 16, 16).sub_(32).mul_((halves(blocks, 208) * scale)[:, :, None])
 
 
 _UNPACK: dict[str, Callable[[Tensor, Tensor], None]] = {

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from formers.errors import CheckpointError
 from formers.hub.gguf import GGUFFile
+from formers.hub.gguf_blocks import PARTS, Blocks
 from formers.hub.gguf_config import ALWAYS_TIED, Facts, kind_of
+from formers.hub.gguf_types import TYPES
 
 if TYPE_CHECKING:
     import torch
@@ -103,17 +105,29 @@ class GGUFWeights:
     def tensor(self, key: str) -> Tensor:
         """One weight, computed at each call."""
         entry = self._entries[key]
-        tensor = entry.file.tensor(entry.name, entry.part)
-        if entry.undo is not None:
-            try:
-                tensor = entry.undo(tensor, self._facts).contiguous()
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"The tensor {entry.name!r} of {entry.file.path}, of shape {tuple(tensor.shape)}, does not fit the "
-                    f"heads that its metadata give: {error}",
-                    "Fetch or convert the file again.",
-                ) from error
+        tensor = self._undone(entry, entry.file.tensor(entry.name, entry.part))
         return tensor.t() if entry.transposed else tensor
+
+    def blocks(self, key: str) -> Blocks | None:
+        """The blocks that a quantized matrix is stored in; None for what is no such matrix, or more than reordered."""
+        entry = self._entries[key]
+        kind = entry.file.tensors[entry.name].kind
+        if entry.transposed or entry.undo is _less_one or TYPES[kind][0] not in PARTS:
+            return None
+        data = entry.file.data(entry.name, entry.part)
+        return None if data.dim() != 2 else Blocks(kind, self._undone(entry, data))
+
+    def _undone(self, entry: _Entry, tensor: Tensor) -> Tensor:
+        if entry.undo is None:
+            return tensor
+        try:
+            return entry.undo(tensor, self._facts).contiguous()
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"The tensor {entry.name!r} of {entry.file.path}, of shape {tuple(tensor.shape)}, does not fit the "
+                f"heads that its metadata give: {error}",
+                "Fetch or convert the file again.",
+            ) from error
 
 
 # What the reference computes itself, from the configuration.

@@ -83,3 +83,6 @@ class Dequantized:
         if key not in self._quantized:
             return tensor
         return tensor.float().mul_(self._weights.tensor(key + _SCALE)[:, None])
+
+    def blocks(self, key: str) -> None:
+        """None: no product uses this form."""

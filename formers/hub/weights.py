@@ -19,6 +19,8 @@ from formers.hub.paths import is_inside
 if TYPE_CHECKING:
     import torch
 
+    from formers.hub.gguf_blocks import Blocks
+
 
 class Weights(Protocol):
     """A read-only view of a model's weights."""
@@ -34,6 +36,9 @@ class Weights(Protocol):
 
     def tensor(self, key: str) -> torch.Tensor:
         """One weight."""
+
+    def blocks(self, key: str) -> Blocks | None:
+        """The blocks that a quantized matrix is stored in, where products can use them."""
 
 
 class _Shard(Protocol):
@@ -106,6 +111,9 @@ class Checkpoint:
     def tensor(self, key: str) -> torch.Tensor:
         """One weight as a CPU tensor. Writing to it changes this process's view, never the file."""
         return self._shard_of[key].get_tensor(key)
+
+    def blocks(self, key: str) -> None:
+        """None: these are plain tensors."""
 
 
 def open_weights(files: ModelFiles, *, variant: str | None = None, use_safetensors: bool | None = None) -> Weights:

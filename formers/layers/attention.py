@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from formers.errors import InputError
 from formers.layers.layout import Queries, Run
-from formers.layers.linear import JointWeight, Linear
+from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.positions import rotate
 
 if TYPE_CHECKING:
@@ -128,11 +128,11 @@ class SelfAttention(nn.Module):
         self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
         self.joint: JointWeight | None = None
 
-    def pack(self) -> None:
+    def pack(self, packing: Packing | None = None) -> None:
         """Join the three input projections into one product for inference."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(part) is Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
-            self.joint = JointWeight(parts)
+            self.joint = JointWeight.packed(parts, packing, self.joint)
 
     def joined(self) -> Sequence[nn.Module]:
         """The projections that `pack` has joined."""
@@ -146,7 +146,7 @@ class SelfAttention(nn.Module):
             k, v = self.k_proj(x), self.v_proj(x)
         elif queries is None:
             q, k, v = self.joint(x, 0).chunk(3, dim=-1)
-        elif self.joint.halved(x):
+        elif self.joint.compacted(x):
             q, k, v = self.joint(x, 0).chunk(3, dim=-1)
             q = q[queries.places]
         else:

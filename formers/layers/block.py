@@ -13,7 +13,7 @@ from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
 from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
-from formers.layers.linear import JointWeight, Linear
+from formers.layers.linear import JointWeight, Linear, Packing
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -31,11 +31,11 @@ class FeedForward(nn.Module):
         self.down_proj = Linear(spec.ff_width, spec.width, bias=spec.ff_bias)
         self.joint: JointWeight | None = None
 
-    def pack(self) -> None:
+    def pack(self, packing: Packing | None = None) -> None:
         """Join gate and input into one product for inference."""
         parts = self._parts()
         if len(parts) > 1 and all(type(part) is Linear and part.weight.device.type == "cpu" for part in parts):
-            self.joint = JointWeight(parts)
+            self.joint = JointWeight.packed(parts, packing, self.joint)
 
     def joined(self) -> Sequence[nn.Module]:
         """The layers that `pack` has joined."""

@@ -15,7 +15,7 @@ from formers.layers.attention import AttentionFunction, eager, sdpa
 from formers.layers.block import FeedForward
 from formers.layers.cache import Append, Read
 from formers.layers.layout import Run
-from formers.layers.linear import JointWeight, Linear
+from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.moe import MixtureOfExperts
 from formers.layers.norms import HeadNorms, make_norm
 from formers.layers.rotary import Rotary
@@ -63,11 +63,11 @@ class CausalAttention(nn.Module):
         self.q_norm = _head_norm(spec, self.heads)
         self.k_norm = _head_norm(spec, self.key_heads)
 
-    def pack(self) -> None:
+    def pack(self, packing: Packing | None = None) -> None:
         """Join the three input projections into one product for inference."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(part) is Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
-            self.joint = JointWeight(parts)
+            self.joint = JointWeight.packed(parts, packing, self.joint)
 
     def joined(self) -> Sequence[nn.Module]:
         """The projections that `pack` has joined."""

@@ -27,7 +27,7 @@ def fused_block(block: Block, x: Tensor, context: AttentionContext) -> Tensor | 
     attention, mlp = block.self_attn, block.mlp
     if x.shape[0] > MOST_TOKENS or attention.joint is None or attention.joint.bias is None:
         return None
-    if attention.joint.halved(x):
+    if attention.joint.compacted(x):
         return None
     if torch.is_grad_enabled() or x.dtype != torch.float32 or not _is_plain(block, context):
         return None

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import is_
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from formers.hub.gguf_blocks import Blocks
+from formers.kernels.blocks import BlockWeight, Memory
+
 # Up to so many rows a product waits for its weights rather than for arithmetic.
 MOST_ROWS = 64
+
+State = Sequence[tuple[int, int]]
 
 
 class HalfWeight:
     """A dense layer's weights as 16-bit floats, for products of few rows: the same numbers for half the reading.
 
     Only for weights that 16-bit floats hold exactly, as those of checkpoints stored so; products and sums are float32.
-    `sources` are the parameters that the weights come from: once they change or move, these are not used any more.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, sources: Iterable[Tensor | None]) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         product = torch.ops.quantized.linear_dynamic_fp16.default
         # Without torch's checks of the arguments on the way, which take as long as a small product.
         self._product = getattr(product, "_op", product)
-        self._state = _state(sources)
 
     @staticmethod
-    def of(weight: Tensor, bias: Tensor | None, sources: Iterable[Tensor | None]) -> HalfWeight | None:
+    def of(weight: Tensor, bias: Tensor | None) -> HalfWeight | None:
         """These weights (out, in) and bias (out,), or None where they are not exact or the CPU has no such product."""
-        if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.is_inference():
-            return None
         if torch.backends.quantized.engine not in _ENGINES or not (_exact(weight[:1]) and _exact(weight)):
             return None
-        return HalfWeight(weight.detach(), None if bias is None else bias.detach(), sources)
+        return HalfWeight(weight.detach(), None if bias is None else bias.detach())
 
-    def serves(self, x: Tensor, sources: Iterable[Tensor | None]) -> bool:
-        """Whether x is a few rows (T, in) in float32 without gradients, and the parameters are as they were."""
+    def serves(self, x: Tensor) -> bool:
+        """Whether x is a few rows (T, in) in float32, and no gradients are asked for."""
         few = x.dim() == 2 and x.shape[0] <= MOST_ROWS and x.dtype is torch.float32
-        return few and not torch.is_grad_enabled() and _state(sources) == self._state
+        return few and not torch.is_grad_enabled()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(T, in) to (T, out)."""
@@ -51,20 +53,91 @@ class HalfWeight:
 _ENGINES = ("x86", "fbgemm", "onednn")
 
 
+@dataclass
+class Packing:
+    """What preparing a model for inference works with: the blocks that parameters were read from, by their id()."""
+
+    blocks: Mapping[int, Blocks] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The blocks of a file that a parameter was read from. They say what it is as long as nothing has changed it."""
+
+    blocks: Blocks
+    state: State
+
+    @staticmethod
+    def of(parameter: Tensor, blocks: Blocks) -> Stored:
+        """A parameter that has just been read."""
+        return Stored(blocks, _state((parameter,)))
+
+    def current(self, parameter: Tensor) -> bool:
+        """Whether the parameter is as it was."""
+        return _comparable(parameter) and _state((parameter,)) == self.state
+
+
+class Compact:
+    """A layer's weights in fewer bytes beside its parameters, for products of few rows.
+
+    `sources` are the parameters that they come from: once these change or move, they are not used any more.
+    """
+
+    def __init__(self, product: HalfWeight | BlockWeight, sources: Iterable[Tensor | None]) -> None:
+        self._product = product
+        self._state = _state(sources)
+
+    @staticmethod
+    def of(
+        weight: Tensor,
+        bias: Tensor | None,
+        sources: Sequence[Tensor],
+        layers: Sequence[nn.Linear],
+        packing: Packing | None,
+    ) -> Compact | None:
+        """Weights (out, in), those of `layers` one after another, and bias (out,); None if they stay as they are."""
+        if not _comparable(weight):
+            return None
+        packing = packing or Packing()
+        blocks = [packing.blocks.get(id(layer.weight)) for layer in layers]
+        product = BlockWeight.of(blocks, bias, packing.memory) or HalfWeight.of(weight, bias)
+        return None if product is None else Compact(product, sources)
+
+    def fresh(self, sources: Iterable[Tensor | None]) -> bool:
+        """Whether the parameters are as they were."""
+        return _state(sources) == self._state
+
+    def serves(self, x: Tensor, sources: Iterable[Tensor | None]) -> bool:
+        """Whether this computes the product with x (T, in): few rows, float32, no gradients, the same parameters."""
+        return self._product.serves(x) and _state(sources) == self._state
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(T, in) to (T, out)."""
+        return self._product(x)
+
+
 class Linear(nn.Linear):
-    """torch's dense layer, which for inference also keeps its weights as 16-bit floats where that loses nothing."""
+    """torch's dense layer, which for inference also keeps its weights in fewer bytes where that loses nothing."""
 
-    half_weight: HalfWeight | None = None
+    compact: Compact | None = None
 
-    def pack(self) -> None:
+    def pack(self, packing: Packing | None = None) -> None:
         """Prepare for inference with few tokens."""
-        self.half_weight = HalfWeight.of(self.weight, self.bias, self._parameters.values())
+        if self.compact is None or not self.compact.fresh(self._parameters.values()):
+            self.compact = Compact.of(self.weight, self.bias, _parameters((self,)), (self,), packing)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out)."""
-        half = self.half_weight
-        if half is not None and half.serves(x, self._parameters.values()):
-            return half(x)
+        compact = self.compact
+        if compact is not None:
+            if x.dim() == 3:
+                # A step of generation has few rows, whatever their shape.
+                flat = x.view(-1, x.shape[-1]) if x.is_contiguous() else x
+                if compact.serves(flat, self._parameters.values()):
+                    return compact(flat).view(*x.shape[:-1], -1)
+            elif compact.serves(x, self._parameters.values()):
+                return compact(x)
         return F.linear(x, self.weight, self.bias)
 
 
@@ -90,29 +163,39 @@ class JointWeight:
                     bias.data = part.copy_(bias.data)
         self._sources = _parameters(layers)
         self._places = [parameter.data_ptr() for parameter in self._sources]
-        self._half = HalfWeight.of(self.weight, self.bias, self._sources)
+        self._compact: Compact | None = None
+
+    @staticmethod
+    def packed(layers: Sequence[nn.Linear], packing: Packing | None, earlier: JointWeight | None) -> JointWeight:
+        """The joint weights of the layers, in fewer bytes too where that loses nothing; `earlier`, if still good."""
+        joint = earlier if earlier is not None and earlier.stores(layers) else JointWeight(layers)
+        if joint._compact is None or not joint._compact.fresh(joint._sources):
+            joint._compact = Compact.of(joint.weight, joint.bias, joint._sources, layers, packing)
+        return joint
 
     def __call__(self, x: Tensor, first: int) -> Tensor:
         """The outputs of all layers from `first` on, side by side."""
         start = self.starts[first]
-        if self._half is not None and self._half.serves(x, self._sources):
-            out = self._half(x)
+        if self._compact is not None and self._compact.serves(x, self._sources):
+            out = self._compact(x)
             return out if start == 0 else out[:, start:]
         if start == 0:
             return F.linear(x, self.weight, self.bias)
         return F.linear(x, self.weight[start:], None if self.bias is None else self.bias[start:])
 
-    def halved(self, x: Tensor) -> bool:
-        """Whether the product with x is made with 16-bit weights."""
-        return self._half is not None and self._half.serves(x, self._sources)
+    def compacted(self, x: Tensor) -> bool:
+        """Whether the product with x is made with the weights in fewer bytes."""
+        return self._compact is not None and self._compact.serves(x, self._sources)
 
     def holds(self, layers: Sequence[nn.Linear]) -> bool:
         """Whether the layers may be computed as one: they still use this memory, and none has a hook.
 
         Assigning or moving a parameter ends the former.
         """
-        if hooked(layers):
-            return False
+        return not hooked(layers) and self.stores(layers)
+
+    def stores(self, layers: Sequence[nn.Linear]) -> bool:
+        """Whether the layers still use this memory."""
         parameters = _parameters(layers)
         return (
             len(parameters) == len(self._sources)
@@ -124,6 +207,11 @@ class JointWeight:
 def hooked(modules: Iterable[nn.Module]) -> bool:
     """Whether any of the modules has a forward hook, which a joint operation would not call."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+def _comparable(weight: Tensor) -> bool:
+    """Whether these are weights that few rows can meet in another form, and whose changes are counted."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and not weight.is_inference()
 
 
 def _exact(weight: Tensor) -> bool:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.hub.files import ModelFiles, Source
+from formers.hub.gguf_blocks import Blocks
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
 from formers.layers.block import FeedForward
 from formers.layers.causal import CausalAttention
-from formers.layers.linear import Linear
+from formers.layers.linear import Linear, Packing, Stored
 from formers.models import embeddings, keys, loading, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
@@ -46,6 +47,8 @@ class PreTrainedModel(nn.Module):
         self.config = config
         self.spec: ModelSpec = self.definition.spec(config)
         self.attention: AttentionFunction = sdpa
+        # What quantized parameters were read from, by their names.
+        self.blocks: dict[str, Stored] = {}
 
     def post_init(self) -> None:
         """Tie and initialise the weights of a model that has just been built."""
@@ -281,10 +284,21 @@ class PreTrainedModel(nn.Module):
         """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
         self.eval()
         joined: set[nn.Module] = set()
-        for module in self.modules():
-            if isinstance(module, (SelfAttention, CausalAttention, FeedForward)):
-                module.pack()
-                joined.update(module.joined())
-            elif isinstance(module, Linear) and module not in joined:
-                module.pack()
+        # Weights stay ordinary tensors, whatever mode the caller is in.
+        with torch.inference_mode(False), torch.no_grad():
+            packing = Packing(self._unchanged_blocks())
+            for module in self.modules():
+                if isinstance(module, (SelfAttention, CausalAttention, FeedForward)):
+                    module.pack(packing)
+                    joined.update(module.joined())
+                elif isinstance(module, Linear) and module not in joined:
+                    module.pack(packing)
         return self
+
+    def _unchanged_blocks(self) -> dict[int, Blocks]:
+        """The blocks that parameters were read from and still are, by the parameters' id()."""
+        if not self.blocks:
+            return {}
+        parameters = dict(self.named_parameters())
+        stored = ((parameters.get(name), blocks) for name, blocks in self.blocks.items())
+        return {id(p): each.blocks for p, each in stored if p is not None and each.current(p)}

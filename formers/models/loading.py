@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from formers.errors import CheckpointError, ConfigError, InputError, Unsupported
 from formers.hub.files import ModelFiles, Source, resolve
 from formers.hub.int8 import Dequantized
 from formers.hub.weights import Weights, open_weights
+from formers.layers.linear import Stored
 from formers.layers.norms import RMSNorm
 from formers.layers.positions import sinusoids
 from formers.models import keys
@@ -88,6 +90,9 @@ class StateDict:
     def tensor(self, key: str) -> Tensor:
         """One weight."""
         return self.tensors[key]
+
+    def blocks(self, key: str) -> None:
+        """None: these are plain tensors."""
 
 
 def same_value(name: str, value: Any, other_name: str, other: Any) -> Any:
@@ -166,7 +171,11 @@ def fill(
             tensor = torch.empty(target.shape, dtype=dtype, device=device)
         else:
             tensor = found.to(device=device, dtype=dtype if found.is_floating_point() else found.dtype)
-        _assign(model, name, nn.Parameter(tensor, requires_grad=target.requires_grad))
+        parameter = nn.Parameter(tensor, requires_grad=target.requires_grad)
+        _assign(model, name, parameter)
+        blocks = None if where is None or found is None or where.transpose else weights.blocks(where.key)
+        if where is not None and blocks is not None and tensor.dtype == torch.float32:
+            model.blocks[name] = Stored.of(parameter, blocks.moved(partial(keys.read, where)))
     if info.mismatched and not ignore_mismatched:
         shapes = "; ".join(f"{n} is {file} in the file, {own} in the model" for n, file, own in info.mismatched[:5])
         raise CheckpointError(

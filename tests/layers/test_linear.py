@@ -101,26 +101,26 @@ class TestHalfWeight:
     @pytest.mark.parametrize("rows", [1, 7, 64, 65])
     def test_same_numbers(self, rows: int, bias: bool) -> None:
         layer, x = packed(bias), torch.randn(rows, 40)
-        assert layer.half_weight is not None
+        assert layer.compact is not None
         with torch.no_grad():
-            assert layer.half_weight.serves(x, list(layer.parameters())) == (rows <= 64)
+            assert layer.compact.serves(x, list(layer.parameters())) == (rows <= 64)
             torch.testing.assert_close(layer(x), expected_of(layer, x), rtol=1e-5, atol=1e-6)
 
     def test_only_where_nothing_is_lost(self) -> None:
-        assert packed(exact=False).half_weight is None
+        assert packed(exact=False).compact is None
         layer = Linear(8, 4).eval()
         layer.weight.data.fill_(1e6)
         layer.pack()
-        assert layer.half_weight is None
+        assert layer.compact is None
         layer = Linear(8, 4).double()
         layer.pack()
-        assert layer.half_weight is None
+        assert layer.compact is None
 
     def test_gradients_and_other_inputs_take_the_common_way(self) -> None:
         layer = packed()
-        assert layer.half_weight is not None
+        assert layer.compact is not None
         parameters = list(layer.parameters())
-        assert not layer.half_weight.serves(torch.randn(3, 40), parameters)
+        assert not layer.compact.serves(torch.randn(3, 40), parameters)
         layer(torch.randn(3, 40)).sum().backward()
         assert layer.weight.grad is not None
         with torch.no_grad():
@@ -144,13 +144,13 @@ class TestHalfWeight:
     def test_joint_layers(self) -> None:
         parts, x = [packed(), packed(), packed()], torch.randn(5, 40)
         expected = torch.cat([expected_of(part, x) for part in parts], dim=1)
-        joint = JointWeight(parts)
+        joint = JointWeight.packed(parts, None, None)
         with torch.no_grad():
-            assert joint.halved(x)
+            assert joint.compacted(x)
             torch.testing.assert_close(joint(x, 0), expected, rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(joint(x, 1), expected[:, 24:], rtol=1e-5, atol=1e-6)
             parts[2].weight.mul_(2.0)
-            assert not joint.halved(x)
+            assert not joint.compacted(x)
             assert joint.holds(parts)
             torch.testing.assert_close(joint(x, 2), expected_of(parts[2], x), rtol=1e-5, atol=1e-6)
 

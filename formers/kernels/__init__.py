@@ -1,0 +1,1 @@
+"""Numeric kernels that stock torch lacks, each beside its plain torch reference."""
