@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from formers.errors import InputError
-from formers.layers.layout import Queries, Run
+from formers.layers.dropout import dropout as drop
+from formers.layers.layout import Queries, Rectangle, Run
 from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.positions import rotate
 
@@ -37,7 +38,9 @@ def sdpa(
     scale: float,
     dropout: float,
 ) -> Tensor:
-    """Torch's fused attention."""
+    """Torch's fused attention; with dropout on a CPU, where torch has none that is fused, spelled out."""
+    if dropout and query.device.type == "cpu":
+        return eager(query, key, value, mask=mask, bias=bias, scale=scale, dropout=dropout)[0]
     if bias is not None:
         mask = bias if mask is None else bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale)
@@ -59,7 +62,7 @@ def eager(
         scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    weights = F.dropout(scores.softmax(-1, dtype=torch.float32).to(query.dtype), dropout)
+    weights = drop(scores.softmax(-1, dtype=torch.float32).to(query.dtype), dropout)
     return weights @ value, weights
 
 
@@ -106,6 +109,8 @@ class AttentionContext:
     rotary: dict[float, tuple[Tensor, Tensor]] | None = None
     # Filled with one (B, heads, S, S) a layer when the caller wants the weights.
     weights: list[Tensor] | None = None
+    # All runs as one, for attention alone: a training computes padding there rather than make many small calls.
+    rectangle: Rectangle | None = None
 
 
 class SelfAttention(nn.Module):
@@ -165,9 +170,23 @@ class SelfAttention(nn.Module):
             key = rotate(key, cos, sin)
             query = rotate(query, *((cos, sin) if queries is None else (cos[queries.places], sin[queries.places])))
         bias = context.position_bias and context.position_bias(self)
+        rectangle = context.rectangle
+        if rectangle is not None and bias is None and self.window is None and context.function is sdpa:
+            return self._padded(query, key, value, rectangle, queries)
         asked = context.runs if queries is None else queries.runs
         mixed = [self._mix(q, k, query, key, value, bias, context) for q, k in zip(asked, context.runs, strict=True)]
         out: Tensor = self.o_proj(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+        return out
+
+    def _padded(
+        self, query: Tensor, key: Tensor, value: Tensor, rectangle: Rectangle, queries: Queries | None
+    ) -> Tensor:
+        key, value = rectangle.pad(key), rectangle.pad(value)
+        query = rectangle.pad(query) if queries is None else query[:, :, None]
+        dropout = self.dropout if self.training else 0.0
+        mixed = sdpa(query, key, value, mask=rectangle.mask, bias=None, scale=self.scale, dropout=dropout)
+        flat = mixed.transpose(1, 2).flatten(0, 1).flatten(1)
+        out: Tensor = self.o_proj(flat if queries is not None else flat.index_select(0, rectangle.kept))
         return out
 
     def _plain(self, x: Tensor, context: AttentionContext) -> Tensor | None:

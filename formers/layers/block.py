@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
+from formers.layers.dropout import dropout
 from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
 from formers.layers.linear import JointWeight, Linear, Packing
@@ -53,7 +53,7 @@ class FeedForward(nn.Module):
             x = self.activation(self.up_proj(x))
         else:
             x = self.activation(self.gate_proj(x)) * self.up_proj(x)
-        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = dropout(x, self.dropout, self.training)
         out: Tensor = self.down_proj(x)
         return out
 
@@ -87,5 +87,5 @@ class Block(nn.Module):
         out: Tensor = self.mlp_norm(self._add(x, self.mlp(x), self.mlp_dropout))
         return out
 
-    def _add(self, residual: Tensor, x: Tensor, dropout: float) -> Tensor:
-        return residual + (F.dropout(x, dropout) if self.training and dropout else x)
+    def _add(self, residual: Tensor, x: Tensor, probability: float) -> Tensor:
+        return residual + dropout(x, probability, self.training)

@@ -14,6 +14,7 @@ from formers.errors import InputError, UnsupportedError
 from formers.layers.attention import AttentionFunction, eager, sdpa
 from formers.layers.block import FeedForward
 from formers.layers.cache import Append, Read
+from formers.layers.dropout import dropout as drop
 from formers.layers.layout import Run
 from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.moe import MixtureOfExperts
@@ -226,7 +227,7 @@ class CausalAttention(nn.Module):
         scores = torch.tanh(scores / self.cap) * self.cap
         if mask is not None:
             scores = scores.masked_fill(~(mask if mask.dim() < 4 else mask[:, :, None]), torch.finfo(scores.dtype).min)
-        weights = F.dropout(scores.softmax(-1, dtype=torch.float32).to(query.dtype), dropout)
+        weights = drop(scores.softmax(-1, dtype=torch.float32).to(query.dtype), dropout)
         return (weights @ value[:, :, None]).flatten(1, 2), weights.flatten(1, 2)
 
     def _bias(self, distances: Tensor, shared: dict[object, Tensor], query: Tensor) -> Tensor:
@@ -298,5 +299,5 @@ class CausalBlock(nn.Module):
         x = self._add(x, fed, self.mlp_dropout)
         return self.mlp_norm(x) if self.norm_after and self.mlp_norm is not None else x
 
-    def _add(self, residual: Tensor, x: Tensor, dropout: float) -> Tensor:
-        return residual + (F.dropout(x, dropout) if self.training and dropout else x)
+    def _add(self, residual: Tensor, x: Tensor, probability: float) -> Tensor:
+        return residual + drop(x, probability, self.training)

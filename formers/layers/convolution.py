@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext
 from formers.layers.block import Block
+from formers.layers.dropout import dropout
 from formers.layers.layout import Queries, Run
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class ConvolutionBlock(Block):
 
     def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
         """(T, W) to (T, W)."""
-        convolved = F.dropout(self._convolve(x, context.runs), self.mlp_dropout, self.training)
+        convolved = dropout(self._convolve(x, context.runs), self.mlp_dropout, self.training)
         x = self.conv_norm(super().forward(x, context, queries) + self.conv_activation(convolved))
         mask = context.runs[0].mask
         return x if mask is None else x * mask.flatten()[:, None]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from formers.layers.attention import LayerBias, RunBias, SelfAttention
+from formers.layers.dropout import dropout
 from formers.layers.embeddings import table
 from formers.layers.layout import Run
 from formers.layers.linear import Linear
@@ -61,7 +61,7 @@ class DisentangledBias(nn.Module):
 
     def _layer(self, table: Tensor, rows: Tensor, attention: SelfAttention) -> RunBias:
         settings = self.settings
-        table = F.dropout(table, self.dropout, self.training)
+        table = dropout(table, self.dropout, self.training)
         keys = queries = None
         if "c2p" in settings.terms:
             project = attention.k_proj if settings.shared else self.pos_key_proj[attention.index]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from formers.errors import InputError
+from formers.layers.dropout import dropout
 from formers.layers.linear import Linear
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Embeddings(nn.Module):
         x = self.summed(tokens, positions, token_types)
         if self.norm is not None:
             x = self.norm(x)
-        x = F.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         return x if self.projection is None else self.projection(x)
 
     def summed(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:

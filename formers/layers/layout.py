@@ -57,6 +57,39 @@ class Run:
 
 
 @dataclass
+class Rectangle:
+    """Sequences of all lengths as (sequences, longest), in the order of the flat tokens.
+
+    `places` (sequences * longest) are the flat tokens, the first one standing for padding; `kept` (T) the way back;
+    `mask` (sequences, 1, 1, longest) is True at tokens.
+    """
+
+    places: Tensor
+    kept: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], device: torch.device) -> Rectangle | None:
+        """That of some runs without masks; None where they are few, or their lengths too far apart for it to pay."""
+        if len(runs) <= 2 or any(run.causal or run.mask is not None for run in runs):
+            return None
+        scores = sum(run.batch * run.length**2 for run in runs)
+        if sum(run.batch for run in runs) * max(run.length for run in runs) ** 2 > 4 * scores:
+            return None
+        lengths = torch.tensor([run.length for run in runs for _ in range(run.batch)], device=device)
+        line = torch.arange(int(lengths.max()), device=device)
+        seen = line < lengths[:, None]
+        starts = lengths.cumsum(0) - lengths
+        places = torch.where(seen, starts[:, None] + line, 0)
+        return cls(places.flatten(), seen.flatten().nonzero().squeeze(1), seen[:, None, None])
+
+    def pad(self, flat: Tensor) -> Tensor:
+        """(T, heads, D) to (sequences, heads, longest, D)."""
+        rows = flat.flatten(1).index_select(0, self.places)
+        return rows.view(self.mask.shape[0], self.mask.shape[3], *flat.shape[1:]).transpose(1, 2)
+
+
+@dataclass
 class Queries:
     """The tokens that a layer is to answer for, one a sequence: flat places (B) and their own runs."""
 

@@ -14,7 +14,7 @@ from formers.errors import InputError
 from formers.layers.attention import AttentionContext, PositionBias, eager, sdpa
 from formers.layers.block import Block
 from formers.layers.embeddings import Embeddings
-from formers.layers.layout import Layout, Queries, plan
+from formers.layers.layout import Layout, Queries, Rectangle, plan
 from formers.layers.positions import positions_after_padding, rotary_table
 from formers.models.base import PreTrainedModel
 from formers.models.heads import TransformLayer
@@ -144,6 +144,7 @@ class EncoderModel(PreTrainedModel):
             position_bias=None if self.position_bias is None else self.position_bias(layout.runs),
             rotary=self._rotary(flat_positions, x.dtype),
             weights=[] if output_attentions else None,
+            rectangle=Rectangle.of(layout.runs, x.device) if torch.is_grad_enabled() else None,
         )
         states = [x] if output_hidden_states else None
         last_queries = None

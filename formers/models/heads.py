@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.activations import activation
+from formers.layers.dropout import dropout
 from formers.layers.linear import Linear
 from formers.models.spec import ModelSpec, Pooling, Transform
 
@@ -29,7 +30,7 @@ class TransformLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, W) to (…, width of the transform)."""
-        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = dropout(x, self.dropout, self.training)
         x = self.activation(self.dense(x))
         out: Tensor = x if self.norm is None else self.norm(x)
         return out
@@ -51,7 +52,7 @@ class OutputHead(nn.Module):
         """(…, W) to (…, outputs)."""
         if self.transform is not None:
             x = self.transform(x)
-        logits: Tensor = self.output(F.dropout(x, self.dropout, self.training))
+        logits: Tensor = self.output(dropout(x, self.dropout, self.training))
         return logits
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from formers.errors import InputError
+from formers.memory import keep_freed_memory
 from formers.seed import set_seed
 from formers.training import data, distributed, labels, optimization, reference, reporting, validation
 from formers.training.arguments import TrainingArguments
@@ -180,6 +181,8 @@ def kernels(args: TrainingArguments) -> Iterator[None]:
     On x86, fp32 products do not use it; activations do, and it keeps their kernels for each number of tokens that was
     seen: 60 kB each for up to a thousand of them, many more than a step uses, and none is faster than torch's own.
     """
+    if args.device.type == "cpu":
+        keep_freed_memory()
     if args.device.type != "cpu" or args.bf16 or platform.machine() not in ("x86_64", "AMD64"):
         yield
         return

@@ -19,7 +19,7 @@ from formers.layers.attention import (
     eager,
     sdpa,
 )
-from formers.layers.layout import Run, plan
+from formers.layers.layout import Queries, Rectangle, Run, plan
 from formers.layers.positions import rotary_table
 from formers.models.spec import HeadSpec, ModelSpec
 
@@ -248,3 +248,19 @@ def test_padding_that_sees_all_tokens_evenly() -> None:
         out = layer(x, context([Run(0, 1, 4, mask)], function=function))
         torch.testing.assert_close(out[2:], layer.o_proj(layer.v_proj(x).mean(0)).expand(2, 8), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(out[:2], layer(x[:2], context([Run(0, 1, 2)])), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_padded_attention_of_a_training_equals_that_of_runs(first_only: bool) -> None:
+    layer = SelfAttention(spec(), 0)
+    runs = [Run(0, 2, 3), Run(6, 1, 4), Run(10, 3, 5)]
+    queries = Queries(torch.tensor([0, 3, 6, 10, 15, 20]), [Run(0, 2, 1), Run(2, 1, 1), Run(3, 3, 1)])
+    results = []
+    for rectangle in (None, Rectangle.of(runs, torch.device("cpu"))):
+        x = torch.randn(25, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        out = layer(x, context(runs, rectangle=rectangle), queries if first_only else None)
+        out.square().sum().backward()
+        results.append((out.detach(), x.grad, layer.q_proj.weight.grad.clone()))
+        layer.zero_grad()
+    for plain, padded in zip(*results, strict=True):
+        torch.testing.assert_close(padded, plain, rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formers.layers.layout import Layout, Run, plan
+from formers.layers.layout import Layout, Rectangle, Run, plan
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=7)
 
@@ -100,3 +100,22 @@ def test_what_a_token_sees(length: int, window: int | None, causal: bool, masked
             assert bool(everything[0, 0, i, j]) is expected
     if seen is not None:
         assert run.visible(window, torch.device("cpu")) is seen
+
+
+def test_a_rectangle_pads_and_takes_back() -> None:
+    runs = [Run(0, 2, 3), Run(6, 1, 4), Run(10, 3, 5)]
+    flat = torch.randn(25, 2, 4)
+    rectangle = Rectangle.of(runs, flat.device)
+    assert rectangle is not None
+    padded = rectangle.pad(flat)
+    assert padded.shape == (6, 2, 5, 4)
+    assert rectangle.mask.flatten(1).sum(1).tolist() == [3, 3, 4, 5, 5, 5]
+    torch.testing.assert_close(padded[1, :, :3].transpose(0, 1), flat[3:6])
+    assert torch.equal(padded.transpose(1, 2).flatten(0, 1).index_select(0, rectangle.kept), flat)
+
+
+def test_no_rectangle_where_it_does_not_pay() -> None:
+    device = torch.device("cpu")
+    assert Rectangle.of([Run(0, 2, 3), Run(6, 1, 4)], device) is None
+    assert Rectangle.of([Run(0, 9, 3), Run(27, 1, 4), Run(31, 1, 90)], device) is None
+    assert Rectangle.of([Run(0, 1, 3, causal=True), Run(3, 1, 4), Run(7, 1, 5)], device) is None

@@ -13,6 +13,7 @@ from formers.errors import ConfigError
 from formers.layers.block import Block
 from formers.layers.convolution import ConvolutionBlock
 from formers.layers.disentangled import Disentangled, DisentangledBias
+from formers.layers.dropout import dropout
 from formers.layers.embeddings import Embeddings
 from formers.layers.linear import Linear
 from formers.models.families.bert import CLASSIFIER, EMBEDDINGS, LAYERS, MASKED_LM
@@ -80,7 +81,7 @@ class DebertaV2Embeddings(Embeddings):
         assert self.norm is not None
         x = self.summed(tokens, positions, None if self.token_types is None else token_types)
         x = self.norm(x if self.projection is None else self.projection(x))
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
 
 def sequence_loss(logits: Tensor, labels: Tensor, config: PreTrainedConfig) -> Tensor:
