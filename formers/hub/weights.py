@@ -148,7 +148,7 @@ def save_weights(
     """
     folder = Path(folder)
     form = SAFETENSORS if safe_serialization else TORCH_BIN
-    shards = _split(tensors, _bytes(max_shard_size))
+    shards = _split(tensors, size_in_bytes("max_shard_size", max_shard_size))
     _check(tensors, form)
     folder.mkdir(parents=True, exist_ok=True)
     names = [form.name(variant, f"-{i:05d}-of-{len(shards):05d}") for i in range(1, len(shards) + 1)]
@@ -336,11 +336,12 @@ def _nbytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _bytes(size: int | str) -> int:
+def size_in_bytes(name: str, size: int | str) -> int:
+    """A number of bytes, from a number or a text such as "5GB" or "5GiB". InputError, naming the argument, if neither."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B?\s*", str(size), re.IGNORECASE)
     number = float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper()) if match else 0
     if number < 1:
-        raise InputError(f"max_shard_size={size!r} is not a size.", "Pass a number of bytes, or text such as '5GB'.")
+        raise InputError(f"{name}={size!r} is not a size.", "Pass a number of bytes, or text such as '5GB'.")
     return int(number)
 
 

@@ -18,7 +18,7 @@ from formers.layers.attention import AttentionFunction, SelfAttention, attention
 from formers.layers.block import FeedForward
 from formers.layers.causal import CausalAttention
 from formers.layers.linear import Linear, Packing, Stored
-from formers.models import embeddings, keys, loading, saving
+from formers.models import embeddings, keys, loading, placement, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
 
@@ -36,6 +36,9 @@ class PreTrainedModel(nn.Module):
     main_input_name: ClassVar[str] = "input_ids"
     # Parameters that are the same tensor, by the name that is left out of files, when config.tie_word_embeddings is on.
     tied: ClassVar[Mapping[str, str]] = {}
+    # Set where parts of the model lie elsewhere than where it computes: the places of its parts, and that device.
+    hf_device_map: dict[str, Any] | None = None
+    home: torch.device | None = None
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -67,7 +70,11 @@ class PreTrainedModel(nn.Module):
         config: PreTrainedConfig | str | PathLike[str] | None = None,
         dtype: str | torch.dtype | None = None,
         torch_dtype: str | torch.dtype | None = None,
-        device_map: str | torch.device | Mapping[str, Any] | None = None,
+        device_map: placement.DeviceMap | None = None,
+        max_memory: Mapping[Any, int | str] | None = None,
+        offload_folder: str | PathLike[str] | None = None,
+        offload_buffers: bool = False,
+        offload_state_dict: bool | None = None,
         attn_implementation: str | AttentionFunction | None = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
@@ -88,16 +95,23 @@ class PreTrainedModel(nn.Module):
     ) -> Any:
         """Load a model from a folder, an installed model package or the hub; it comes back in evaluation mode.
 
-        `dtype` is float32 unless given; "auto" takes the checkpoint's. Other keywords override configuration values
-        (`num_labels=3`). With `output_loading_info` the answer is (model, dict of missing, unexpected and mismatched
-        keys). `gguf_file` names the GGUF file of the model to read.
+        `dtype` is float32 unless given; "auto" takes the checkpoint's where the device is fast in it, else float32.
+        Other keywords override configuration values (`num_labels=3`). With `output_loading_info` the answer is (model,
+        dict of missing, unexpected and mismatched keys). `gguf_file` names the GGUF file of the model to read.
 
-        `trust_remote_code` and `low_cpu_mem_usage` change nothing: code from model folders is never run, and
-        weights are always loaded without a second copy.
+        `device_map` is a device, "auto" (an accelerator if there is one), or a dictionary of the places of modules,
+        named as here or in checkpoints: a device, "cpu" or "disk". `max_memory` ({0: "10GB", "cpu": "30GB"}) makes
+        "auto" fill one place after the other, the disk last, in `offload_folder`. All is computed on one device.
+
+        `trust_remote_code`, `low_cpu_mem_usage` and `offload_state_dict` change nothing: code from model folders is
+        never run, and weights are always loaded without a second copy.
         """
         options = loading.Options(
             dtype=loading.same_value("dtype", dtype, "torch_dtype", torch_dtype),
             device_map=device_map,
+            max_memory=max_memory,
+            offload_folder=offload_folder,
+            offload_buffers=offload_buffers,
             attn_implementation=attn_implementation,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
             state_dict=state_dict,
@@ -213,8 +227,8 @@ class PreTrainedModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        """Where the weights are, or are brought to when they are needed."""
+        return self.home or next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -283,6 +297,8 @@ class PreTrainedModel(nn.Module):
     def for_inference(self: _Self) -> _Self:
         """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
         self.eval()
+        if self.home is not None:  # weights that come and go have no other form
+            return self
         joined: set[nn.Module] = set()
         # Weights stay ordinary tensors, whatever mode the caller is in.
         with torch.inference_mode(False), torch.no_grad():

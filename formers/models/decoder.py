@@ -225,7 +225,7 @@ class DecoderModel(PreTrainedModel):
 
     def _prepare(self, cache: Cache, rows: int) -> None:
         weight = self.get_input_embeddings().weight
-        cache.prepare(rows, self.windows, self.spec.key_heads, self.spec.head_dim, weight.dtype, weight.device)
+        cache.prepare(rows, self.windows, self.spec.key_heads, self.spec.head_dim, weight.dtype, self.device)
 
     def _mask(self, mask: Tensor | None, batch: int, length: int, starts: Sequence[int]) -> Tensor | None:
         """The part (B, S) of the mask that speaks of the new tokens."""

@@ -21,7 +21,7 @@ from formers.hub.weights import Weights, open_weights
 from formers.layers.linear import Stored
 from formers.layers.norms import RMSNorm
 from formers.layers.positions import sinusoids
-from formers.models import keys
+from formers.models import keys, placement
 from formers.models.keys import Place
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ class Options:
 
     source: Source = field(default_factory=Source)
     dtype: str | torch.dtype | None = None
-    device_map: str | torch.device | Mapping[str, Any] | None = None
+    device_map: placement.DeviceMap | None = None
+    max_memory: Mapping[Any, int | str] | None = None
+    offload_folder: str | PathLike[str] | None = None
+    offload_buffers: bool = False
     attn_implementation: Any = None
     ignore_mismatched_sizes: bool = False
     state_dict: Mapping[str, Tensor] | None = None
@@ -114,15 +117,21 @@ def load(
         raise UnsupportedError(
             "weights_only=False would run code from the file.", "Leave it out: tensors load without it."
         )
-    device = _device(options.device_map)
+    device = placement.main_device(options.device_map, options.max_memory)
     files = resolve(name, options.source) if name is not None else None
     config = _config(cls, files, config, options, overrides)
     config.name_or_path = str(name or "")
     weights = _weights(files, config, options)
-    dtype = _dtype(options.dtype, config, weights)
+    dtype = _dtype(options.dtype, config, weights, device)
     with torch.device("meta"):
         model = cls(config)
-    info = fill(model, weights, dtype, device, ignore_mismatched=options.ignore_mismatched_sizes)
+    places = placement.spread(model, options.device_map, options.max_memory, dtype, device)
+    if places is not None:
+        placement.check_means(places, options.offload_folder)
+    first = device if places is None else torch.device("cpu")
+    info = fill(model, weights, dtype, first, ignore_mismatched=options.ignore_mismatched_sizes)
+    if places is not None:
+        placement.dispatch(model, places, device, options.offload_folder, options.offload_buffers)
     model.config.dtype = str(dtype).removeprefix("torch.")
     model.set_attn_implementation(options.attn_implementation or config.attn_implementation)
     _report(model, info)
@@ -138,7 +147,7 @@ def build(
     attn_implementation: Any = None,
 ) -> _Model:
     """A model with new random weights."""
-    model = cls(config).to(_dtype(dtype, config, None))
+    model = cls(config).to(_dtype(dtype, config, None, torch.device("cpu")))
     if attn_implementation is not None:
         model.set_attn_implementation(attn_implementation)
     return model
@@ -309,41 +318,28 @@ def _weights(files: ModelFiles | None, config: PreTrainedConfig, options: Option
     return Dequantized(checkpoint)
 
 
-def _dtype(choice: str | torch.dtype | None, config: PreTrainedConfig, weights: Weights | None) -> torch.dtype:
+def _dtype(
+    choice: str | torch.dtype | None, config: PreTrainedConfig, weights: Weights | None, device: torch.device
+) -> torch.dtype:
+    """The type that is asked for; with "auto" that of the checkpoint, if the device is fast in it."""
     if choice is None:
         return torch.float32
-    if choice == "auto":
-        if weights is None or config.dtype is not None:
-            choice = config.dtype or "float32"
-        else:
-            kinds: Iterable[torch.dtype] = map(weights.dtype, weights.keys())
-            return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+    if choice != "auto":
+        return _named_dtype(choice)
+    if weights is None or config.dtype is not None:
+        stored = _named_dtype(config.dtype or "float32")
+    else:
+        kinds: Iterable[torch.dtype] = map(weights.dtype, weights.keys())
+        stored = next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+    return placement.automatic_dtype(stored, device)
+
+
+def _named_dtype(choice: str | torch.dtype) -> torch.dtype:
     name = str(choice).removeprefix("torch.")
     if name not in _DTYPES:
         raise InputError(f"dtype={choice!r} is not supported.", f"Use 'auto' or one of {', '.join(sorted(_DTYPES))}.")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _device(device_map: str | torch.device | Mapping[str, Any] | None) -> torch.device:
-    if isinstance(device_map, Mapping):
-        devices = set(map(str, device_map.values()))
-        if len(devices) != 1:
-            raise UnsupportedError(
-                f"device_map spreads the model over {len(devices)} devices.", 'Use one device, or device_map="auto".'
-            )
-        device_map = devices.pop()
-        device_map = f"cuda:{device_map}" if device_map.isdigit() else device_map
-    if device_map is None:
-        return torch.device("cpu")
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device_map)
-    except RuntimeError as error:
-        raise InputError(
-            f"device_map={device_map!r} is no device.", 'Use "auto", "cpu", "cuda" or "cuda:0".'
-        ) from error
 
 
 def _report(model: PreTrainedModel, info: LoadingInfo) -> None:

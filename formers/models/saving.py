@@ -37,6 +37,8 @@ def save(
         raise InputError(f"{folder} is a file.", "Give the path of a folder to save into.")
     if quantized not in (None, "int8"):
         raise InputError(f"save_quantized={quantized!r} is unknown.", "Use 'int8' or leave it out.")
+    if state_dict is None and any(parameter.is_meta for parameter in model.parameters()):
+        raise InputError("Parts of the model are offloaded.", "Load it without device_map to save it.")
     tensors = checkpoint_tensors(model, state_dict)
     config = {name: value for name, value in model.config.to_dict().items() if value is not None}
     config["architectures"] = [type(model).__name__]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("formers")
 
 # What says where files come from; a tokenizer is loaded with the same.
-_SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 _SOURCE = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
 
 
@@ -67,8 +66,8 @@ def pipeline(
         use_fast: accepted; every tokenizer is a fast one.
         device: "cpu", "cuda:1", a number (-1: the CPU); the first accelerator, or else the CPU, if left out.
         device_map: as in `from_pretrained`, instead of `device`.
-        dtype, torch_dtype: data type to compute in. "auto" is float32 on a CPU, where half precision is slow, and the
-            checkpoint's own on an accelerator; a loaded model stays as it is.
+        dtype, torch_dtype: data type to compute in. "auto" is the checkpoint's own where the device is fast in it, else
+            float32; a loaded model stays as it is.
         trust_remote_code: accepted; changes nothing, since code from model folders is never run.
         model_kwargs: further arguments of the model's `from_pretrained`.
         pipeline_class: a class of your own instead of the task's.
@@ -108,10 +107,8 @@ def pipeline(
     loaded: Any = model
     if made:
         asked = device_map if device_map is not None else loading.get("device_map")
-        target = _target(device, asked)
-        loading["device_map"] = target if asked is None else asked
-        # Half precision is slow on a CPU: leaving the type out means float32 there.
-        loading["dtype"] = None if chosen == "auto" and target.type == "cpu" else chosen
+        loading["device_map"] = resolve_device(device) if asked is None else asked
+        loading["dtype"] = chosen
         auto = getattr(import_module("formers.models.auto"), TASKS[task].auto)
         loaded = auto.from_pretrained(model, **loading, **({} if config is None else {"config": config}))
     elif model_kwargs or not isinstance(config, (str, PathLike, type(None))):
@@ -123,7 +120,7 @@ def pipeline(
         loaded,
         _tokenizer(tokenizer, model if made else config, loading),
         task=task,
-        device=loaded.device if made else device,
+        device=None if getattr(loaded, "hf_device_map", None) else loaded.device if made else device,
         dtype=None if made else chosen,
         batch_size=batch_size,
         num_workers=num_workers,
@@ -160,15 +157,6 @@ def _once(model_kwargs: Mapping[str, Any] | None, source: Mapping[str, Any]) -> 
         if value and given.get(name, value) != value:
             raise InputError(f"{name} is given twice, by name and in model_kwargs.", "Give it once.")
     return given
-
-
-def _target(device: int | str | torch.device | None, device_map: Any) -> torch.device:
-    """The device that `device` or `device_map` means."""
-    if isinstance(device_map, Mapping):
-        device_map = next(iter(device_map.values()), None)
-    if device_map is None:
-        return resolve_device(device)
-    return resolve_device(None if device_map in _SPREAD else device_map)
 
 
 def _dtype(

@@ -262,7 +262,6 @@ def test_other_quantizations(folder: Path) -> None:
         ({"dtype": torch.int8}, InputError, r"dtype=torch\.int8 is not supported"),
         ({"dtype": "float16", "torch_dtype": "bfloat16"}, InputError, r"contradicts torch_dtype='bfloat16'"),
         ({"device_map": "gpu"}, InputError, r'device_map=\'gpu\' is no device\. Use "auto", "cpu"'),
-        ({"device_map": {"a": "cpu", "b": "cuda"}}, UnsupportedError, r"spreads the model over 2 devices"),
         ({"weights_only": False}, UnsupportedError, r"weights_only=False would run code"),
         ({"attn_implementation": "flash"}, InputError, r"Unknown attn_implementation 'flash'"),
     ],
