@@ -18,6 +18,7 @@ from formers.layers.attention import AttentionFunction, SelfAttention, attention
 from formers.layers.block import FeedForward
 from formers.layers.causal import CausalAttention
 from formers.layers.linear import Linear, Packing, Stored
+from formers.memory import keep_freed_memory
 from formers.models import embeddings, keys, loading, placement, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
@@ -297,6 +298,8 @@ class PreTrainedModel(nn.Module):
     def for_inference(self: _Self) -> _Self:
         """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
         self.eval()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if self.home is not None:  # weights that come and go have no other form
             return self
         joined: set[nn.Module] = set()
