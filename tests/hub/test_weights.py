@@ -92,7 +92,7 @@ def test_names_and_index_of_shards(tmp_path):
     [(7, 7), ("7", 7), ("5GB", 5 * 10**9), ("5gb", 5 * 10**9), ("1.5 MB", 1_500_000), ("2KiB", 2048), ("1TB", 10**12)],
 )
 def test_shard_sizes(size, expected):
-    assert formers.hub.weights._bytes(size) == expected
+    assert formers.hub.weights.size_in_bytes("max_shard_size", size) == expected
 
 
 @pytest.mark.parametrize("size", [0, -5, "", "GB", "5 apples", "-5GB", None, True, "0.1"])

@@ -193,3 +193,18 @@ def test_inputs_that_cannot_be(pipes: Any) -> None:
             yield "hello"
 
     assert next(pipes[0](endless(), **GREEDY)) == pipes[0]("hello", **GREEDY)
+
+
+def test_an_interrupt_ends_the_whole_call(pipes: Any) -> None:
+    mine, _ = pipes
+    seen: list[int] = []
+
+    def interrupt(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen.append(len(ids))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return scores
+
+    with pytest.raises(KeyboardInterrupt):
+        mine(TEXTS, batch_size=2, logits_processor=[interrupt], **GREEDY)
+    assert len(seen) == 3, "the next prompts followed"
