@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -212,7 +213,7 @@ def say(text: str) -> None:
 def _named(file: str, command: str) -> str:
     if not file:
         raise InputError(f"{command} needs a file.", f"For example: {command} chat.json")
-    return file
+    return os.path.expanduser(file)  # no shell has done it
 
 
 def _read(file: str) -> Any:

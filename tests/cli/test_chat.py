@@ -92,6 +92,12 @@ def test_commands(invoke: Invoke, model: Scripted, tmp_path: Path) -> None:
     assert model.seen.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\none")
 
 
+def test_files_in_the_home_folder(invoke: Invoke, model: Scripted, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert invoke("chat", "-m", "m", input="one\n/save ~/chat.json\n/load ~/chat.json\n").exit_code == 0
+    assert (tmp_path / "chat.json").is_file()
+
+
 def test_messages_that_begin_with_a_slash(invoke: Invoke, model: Scripted) -> None:
     result = invoke("chat", "-m", "m", input="/etc/hosts is what?\n//reset\n")
     assert result.stdout == "You said /etc/hosts is what?.\nYou said /reset.\n"

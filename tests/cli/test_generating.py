@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +118,19 @@ def test_a_real_model(invoke: Invoke, tmp_path: Path, capsys: pytest.CaptureFixt
         assert capsys.readouterr().out == pipe(prompt, **options)[0]["generated_text"] + "\n"
     generating.show(pipe, "one", {**options, "return_full_text": True})
     assert capsys.readouterr().out == "one" + rows[0]["generated_text"] + "\n"
+
+
+def test_one_text_on_a_terminal(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    pytest.importorskip("llguidance")
+    main, terminal = os.openpty()
+    command = ("run", "text-generation", "one", "--model", small_llama(tmp_path), "--regex", "[a-c]{3,6}")
+    process = start(*command, "--max-new-tokens", "8", stdout=terminal)
+    os.close(terminal)
+    process.communicate(timeout=300)
+    shown = os.read(main, 1000).decode().strip()
+    os.close(main)
+    assert 3 <= len(shown) <= 6
+    assert set(shown) <= set("abc")
 
 
 def test_what_a_terminal_shows() -> None:
