@@ -41,7 +41,7 @@ RUNS: list[tuple[str, str, list[str], dict[str, Any]]] = [
 
 
 def test_all_tasks_are_here() -> None:
-    assert {task for task, *_ in RUNS} == set(TASKS)
+    assert {task for task, *_ in RUNS} == set(TASKS) - {"text-generation"}  # which has tests of its own
 
 
 @pytest.mark.parametrize(("task", "head", "arguments", "options"), RUNS)

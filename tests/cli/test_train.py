@@ -57,7 +57,7 @@ def same(one: Path, other: Path) -> bool:
 
 def test_a_file_becomes_a_model(invoke: Invoke, tiny: Tiny, tmp_path: Path) -> None:
     data, out = csv(tmp_path / "data.csv", 80), tmp_path / "out"
-    done = invoke("train", data, "--model", tiny("Model"), "-o", out, *QUICK)
+    done = invoke("train", data, "--model", tiny("Model"), "-o", out, *QUICK, "--epochs", "4")
     assert done.exit_code == 0, done.stderr
     assert done.stdout == f"{out}\n"
     for said in (
