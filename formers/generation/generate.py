@@ -197,6 +197,9 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _search(made: Plan, call: Call) -> Search:
+    for model in (made.forward.model, call.assistant_model):
+        if not getattr(model, "training", True) and hasattr(model, "for_inference"):
+            model.for_inference()
     if made.config.num_beams != 1:
         if call.assistant_model is not None or made.config.prompt_lookup_num_tokens is not None:
             raise InputError("Speculation was asked for with beams.", "Use num_beams=1, or leave speculation out.")

@@ -86,18 +86,17 @@ class BlockWeight:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(T, in) to (T, out)."""
-        from formers.kernels.helpers import here
+        from formers.kernels.team import product
 
         rows, columns = x.shape
         x = x.contiguous()
         out = torch.zeros(rows, self._width)
         if self._bias is not None:
             out[:, : self.rows] = self._bias
-        team = here(torch.get_num_threads())
         source, target, step = x.data_ptr(), out.data_ptr(), self._width * 4
         for form, width, data, start in self._tiles:
             groups, blocks, size = data.shape
-            team.product(
+            product(
                 form,
                 data.data_ptr(),
                 size,
@@ -119,11 +118,11 @@ class BlockWeight:
 
 def _compiled() -> bool:
     try:
-        import formers.kernels.helpers
+        import formers.kernels.team
     except (ImportError, RuntimeError):
         # RuntimeError: numba finds no folder for its cache.
         return False
-    return formers.kernels.helpers is not None
+    return formers.kernels.team is not None
 
 
 def _joined(parts: Sequence[Parts]) -> list[Parts]:

@@ -1,0 +1,124 @@
+"""Compiled products on torch's own threads.
+
+A second set of threads would fight with torch's, which go on spinning for some milliseconds after each operation. So
+the work is handed to the OpenMP library that torch came with, by the call that compilers make for `#pragma omp
+parallel`. The threads take portions of the rows until none is left. Calls from several Python threads are as safe as
+torch's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numba import cfunc, njit
+
+from formers.kernels import native
+from formers.kernels.products import groups_product
+
+# Portions a thread: enough for a thread that starts late to find less.
+_PORTIONS = 8
+
+
+@cfunc("void(int64)", cache=True)
+def _body(job: int) -> None:
+    """What every thread does; `job` is the address of what `_shared` writes."""
+    portion, groups = native.load(job + 8), native.load(job + 56)
+    while True:
+        first = native.add(job, portion)
+        if first >= groups:
+            return
+        groups_product(
+            native.load(job + 16),
+            native.load(job + 24),
+            native.load(job + 32),
+            native.load(job + 40),
+            native.load(job + 48),
+            first,
+            min(first + portion, groups),
+            native.load(job + 64),
+            native.load(job + 72),
+            native.load(job + 80),
+            native.load(job + 88),
+            native.load(job + 96),
+        )
+
+
+@njit(nogil=True, cache=True)
+def _shared(
+    parallel: int,
+    body: int,
+    threads: int,
+    portion: int,
+    form: int,
+    tiles: int,
+    size: int,
+    blocks: int,
+    columns: int,
+    groups: int,
+    rows: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+) -> None:
+    job = np.empty(13, dtype=np.int64)
+    job[0], job[1], job[2], job[3], job[4] = 0, portion, form, tiles, size
+    job[5], job[6], job[7], job[8] = blocks, columns, groups, rows
+    job[9], job[10], job[11], job[12] = x, x_step, y, y_step
+    native.call_parallel(parallel, body, job.ctypes.data, threads)
+
+
+@lru_cache(maxsize=1)
+def _parallel() -> int:
+    """The address of GOMP_parallel in the OpenMP library that torch uses; 0 if it is not known here."""
+    package = Path(torch.__file__).parent
+    for folder in (package / "lib", package.with_name("torch.libs")):
+        for path in (*folder.glob("libgomp*"), *folder.glob("libiomp5*"), *folder.glob("libomp*")):
+            try:
+                function = ctypes.CDLL(str(path)).GOMP_parallel
+            except (OSError, AttributeError):
+                continue
+            return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return 0
+
+
+def product(
+    form: int,
+    tiles: int,
+    size: int,
+    blocks: int,
+    columns: int,
+    groups: int,
+    rows: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+) -> None:
+    """As `groups_product`, of all groups, by as many threads as torch uses."""
+    threads, parallel, body = torch.get_num_threads(), _parallel(), _body.address
+    if threads == 1 or not parallel or not body or groups < 2 * threads:
+        groups_product(form, tiles, size, blocks, columns, 0, groups, rows, x, x_step, y, y_step)
+        return
+    portion = -(-groups // (_PORTIONS * threads))
+    _shared(
+        parallel,
+        body,
+        threads,
+        portion,
+        form,
+        tiles,
+        size,
+        blocks,
+        columns,
+        groups,
+        rows,
+        x,
+        x_step,
+        y,
+        y_step,
+    )
