@@ -5,17 +5,21 @@ A matrix is cut into tiles of 32 rows and as many columns as one scale spans. A 
 is summed across a vector. Where the integers have 4 bits, a byte holds row i and row i + 16.
 
 Vectors are spelled out as LLVM's: what its loop vectoriser makes of loops over bytes and nibbles differs from version
-to version. Addresses are 64-bit integers. The torch reference is `formers.kernels.blocks.BlockWeight.reference`.
+to version. All that is compiled is in this file, since numba's cache of a file does not notice what changes in others.
+Addresses are 64-bit integers. The torch reference is `formers.kernels.blocks.BlockWeight.reference`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from formers.kernels import native
 
 ROWS = 32
 # Rows of x that one pass over a tile serves.
@@ -197,3 +201,56 @@ def groups_product(
                 tile += size
                 left += columns * 4
             row += MANY if many else 1
+
+
+@cfunc("void(int64)", cache=True)
+def portions_body(job: int) -> None:
+    """What every thread does: take portions of groups until there are none. `job` is what `shared_product` writes."""
+    portion, groups = native.load(job + 8), native.load(job + 56)
+    while True:
+        first = native.add(job, portion)
+        if first >= groups:
+            return
+        groups_product(
+            native.load(job + 16),
+            native.load(job + 24),
+            native.load(job + 32),
+            native.load(job + 40),
+            native.load(job + 48),
+            first,
+            min(first + portion, groups),
+            native.load(job + 64),
+            native.load(job + 72),
+            native.load(job + 80),
+            native.load(job + 88),
+            native.load(job + 96),
+        )
+
+
+@njit(nogil=True, cache=True)
+def shared_product(
+    parallel: int,
+    body: int,
+    threads: int,
+    portion: int,
+    form: int,
+    tiles: int,
+    size: int,
+    blocks: int,
+    columns: int,
+    groups: int,
+    rows: int,
+    x: int,
+    x_step: int,
+    y: int,
+    y_step: int,
+) -> None:
+    """As `groups_product`, of all groups: `threads` threads take `portion` groups at a time.
+
+    `parallel` and `body` are the addresses of GOMP_parallel and of `portions_body`.
+    """
+    job = np.empty(13, dtype=np.int64)
+    job[0], job[1], job[2], job[3], job[4] = 0, portion, form, tiles, size
+    job[5], job[6], job[7], job[8] = blocks, columns, groups, rows
+    job[9], job[10], job[11], job[12] = x, x_step, y, y_step
+    native.call_parallel(parallel, body, job.ctypes.data, threads)

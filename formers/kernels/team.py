@@ -12,64 +12,12 @@ import ctypes
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
-from numba import cfunc, njit
 
-from formers.kernels import native
-from formers.kernels.products import groups_product
+from formers.kernels.products import groups_product, portions_body, shared_product
 
 # Portions a thread: enough for a thread that starts late to find less.
 _PORTIONS = 8
-
-
-@cfunc("void(int64)", cache=True)
-def _body(job: int) -> None:
-    """What every thread does; `job` is the address of what `_shared` writes."""
-    portion, groups = native.load(job + 8), native.load(job + 56)
-    while True:
-        first = native.add(job, portion)
-        if first >= groups:
-            return
-        groups_product(
-            native.load(job + 16),
-            native.load(job + 24),
-            native.load(job + 32),
-            native.load(job + 40),
-            native.load(job + 48),
-            first,
-            min(first + portion, groups),
-            native.load(job + 64),
-            native.load(job + 72),
-            native.load(job + 80),
-            native.load(job + 88),
-            native.load(job + 96),
-        )
-
-
-@njit(nogil=True, cache=True)
-def _shared(
-    parallel: int,
-    body: int,
-    threads: int,
-    portion: int,
-    form: int,
-    tiles: int,
-    size: int,
-    blocks: int,
-    columns: int,
-    groups: int,
-    rows: int,
-    x: int,
-    x_step: int,
-    y: int,
-    y_step: int,
-) -> None:
-    job = np.empty(13, dtype=np.int64)
-    job[0], job[1], job[2], job[3], job[4] = 0, portion, form, tiles, size
-    job[5], job[6], job[7], job[8] = blocks, columns, groups, rows
-    job[9], job[10], job[11], job[12] = x, x_step, y, y_step
-    native.call_parallel(parallel, body, job.ctypes.data, threads)
 
 
 @lru_cache(maxsize=1)
@@ -100,12 +48,12 @@ def product(
     y_step: int,
 ) -> None:
     """As `groups_product`, of all groups, by as many threads as torch uses."""
-    threads, parallel, body = torch.get_num_threads(), _parallel(), _body.address
+    threads, parallel, body = torch.get_num_threads(), _parallel(), portions_body.address
     if threads == 1 or not parallel or not body or groups < 2 * threads:
         groups_product(form, tiles, size, blocks, columns, 0, groups, rows, x, x_step, y, y_step)
         return
     portion = -(-groups // (_PORTIONS * threads))
-    _shared(
+    shared_product(
         parallel,
         body,
         threads,

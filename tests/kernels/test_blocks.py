@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+
+pytest.importorskip("gguf")
+pytest.importorskip("numba")
+
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 from hypothesis import given, settings
