@@ -30,7 +30,7 @@ RULES = (
         ("layers.3.parts.4.o_proj.bias", Place("groups.3.blocks.4.out.bias")),
         ("layers.0.up_proj.weight", Place("h.0.c_fc.weight", transpose=True)),
         ("layers.0.up_proj.bias", Place("h.0.c_fc.bias")),
-        ("layers.2.k.weight", Place("layers.2.qkv.weight", 1, 3)),
+        ("layers.2.k.weight", Place("layers.2.qkv.weight", 1, 3, sizes=(1, 1, 1))),
         ("head.output.bias", Place("predictions.bias", copy="predictions.decoder.bias")),
         ("head.output.weight", Place("predictions.decoder.weight")),
         ("layers.0.q_proj_norm.weight", Place("layers.0.q_proj_norm.weight")),
@@ -44,7 +44,7 @@ def test_places(name: str, expected: Place) -> None:
 def test_rules_below_a_prefix() -> None:
     rules = prefixed(RULES, "bert.", "model.")
     assert place("model.layers.1.q_proj.weight", rules).key == "bert.encoder.layer.1.query.weight"
-    assert place("model.layers.1.v.bias", rules) == Place("bert.layers.1.qkv.bias", 2, 3)
+    assert place("model.layers.1.v.bias", rules) == Place("bert.layers.1.qkv.bias", 2, 3, sizes=(1, 1, 1))
     assert place("model.layers.1.up_proj.weight", rules).transpose
     assert place("model.head.output.bias", rules).copy == "bert.predictions.decoder.bias"
     assert place("model.unknown.weight", rules).key == "bert.unknown.weight"

@@ -245,7 +245,7 @@ def test_data_type_of_the_file(saved: torch.dtype, tmp_path: Path) -> None:
     models = new_pair("bert", "Model")
     models.reference.to(saved).save_pretrained(tmp_path)
     assert formers.AutoModel.from_pretrained(tmp_path).dtype == torch.float32
-    loaded = formers.AutoModel.from_pretrained(tmp_path, dtype="auto")
+    loaded = formers.AutoModel.from_pretrained(tmp_path, dtype=saved)
     assert loaded.dtype == saved
     loaded.save_pretrained(tmp_path / "again")
     assert formers.AutoConfig.from_pretrained(tmp_path / "again").dtype == str(saved).removeprefix("torch.")
