@@ -337,7 +337,7 @@ def _nbytes(tensor: torch.Tensor) -> int:
 
 
 def size_in_bytes(name: str, size: int | str) -> int:
-    """A number of bytes, from a number or a text such as "5GB" or "5GiB". InputError, naming the argument, if neither."""
+    """A number of bytes, from a number or a text such as "5GB" or "5GiB"; else an InputError naming the argument."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B?\s*", str(size), re.IGNORECASE)
     number = float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper()) if match else 0
     if number < 1:
