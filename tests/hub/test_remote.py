@@ -265,7 +265,9 @@ def test_server_down_with_a_partly_cached_model(online, repo, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["../x", "/no/such/folder", "a/b/c", "a//b", "C:\\x", "org/..", "a b", "org/x--y", "." * 3]
 )
-def test_names_that_the_hub_cannot_have(online, name):
+def test_names_that_the_hub_cannot_have(online, name, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelNotFoundError, match=r"no folder .* cannot have that name"):
         resolve(name)
     assert online.requests == []
