@@ -195,3 +195,17 @@ def test_models_take_their_own_configuration() -> None:
         formers.BertModel(formers.RobertaConfig())
     with pytest.raises(InputError, match=r"not a str\. Use BertModel\.from_pretrained"):
         formers.BertModel("bert-base-uncased")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("MixtralConfig", {"output_router_logits": True}, r"router's logits.*Set output_router_logits=False"),
+        ("MixtralConfig", {"router_jitter_noise": 0.1}, r"its noise.*router_jitter_noise=0\.0"),
+        ("Qwen3MoeConfig", {"output_router_logits": True}, r"router's logits.*Set output_router_logits=False"),
+        ("OPTConfig", {"layerdrop": 0.1}, r"layerdrop=0\.1.*Set layerdrop=0\.0"),
+    ],
+)
+def test_settings_of_decoders_that_are_not_built(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        formers.AutoModel.from_config(getattr(formers, name)(**settings))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from formers.configuration import config_dataclass
+from formers.errors import UnsupportedError
 from formers.models.families.llama import HEADS, IGNORED, RULES, decoder_spec, settle_heads
 from formers.models.keys import Rename
 from formers.models.rope import RotaryConfig
@@ -83,12 +85,20 @@ def spec(config: Any) -> ModelSpec:
     return decoder_spec(config, windows=windows)
 
 
+def check_router(config: Any) -> None:
+    """UnsupportedError where a configuration asks more of the choice of experts than the choice."""
+    if config.output_router_logits or getattr(config, "router_jitter_noise", 0.0):
+        raise UnsupportedError(
+            "The router's logits, the loss on them and its noise are not built.",
+            "Set output_router_logits=False and router_jitter_noise=0.0 in the configuration.",
+        )
+
+
 def mixtral_spec(config: MixtralConfig) -> ModelSpec:
     """Mixtral in neutral terms: Mistral whose feed-forward layers are a choice of experts."""
+    check_router(config)
     experts = Experts(config.num_local_experts, config.num_experts_per_tok, config.intermediate_size)
-    window = config.sliding_window
-    windows = None if window is None else (window - 1,) * config.num_hidden_layers
-    return decoder_spec(config, windows=windows, experts=(experts,) * config.num_hidden_layers)
+    return replace(spec(config), experts=(experts,) * config.num_hidden_layers)
 
 
 _EXPERT = "layers.{}.block_sparse_moe.experts.{}."

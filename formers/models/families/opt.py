@@ -49,6 +49,11 @@ def spec(config: OPTConfig) -> ModelSpec:
             "Embeddings of another width than the model's (opt-350m), and norms without weights, are not built.",
             "Use a checkpoint with word_embed_proj_dim equal to hidden_size.",
         )
+    if config.layerdrop:
+        raise UnsupportedError(
+            f"layerdrop={config.layerdrop} asks for layers left out in training, which is not built.",
+            "Set layerdrop=0.0 in the configuration.",
+        )
     first = config.do_layer_norm_before
     return ModelSpec(
         vocab_size=config.vocab_size,

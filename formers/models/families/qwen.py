@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from formers.configuration import config_dataclass
 from formers.models.families.llama import HEADS, IGNORED, RULES, decoder_spec, layer_windows
+from formers.models.families.mistral import check_router
 from formers.models.keys import Rename
 from formers.models.rope import RotaryConfig
 from formers.models.spec import DECODER, Definition, Experts, ModelSpec
@@ -106,6 +107,7 @@ def qwen3_spec(config: Qwen3Config) -> ModelSpec:
 
 def moe_spec(config: Qwen3MoeConfig) -> ModelSpec:
     """Qwen 3 in neutral terms, with experts in most layers."""
+    check_router(config)
     choice = Experts(
         config.num_local_experts, config.num_experts_per_tok, config.moe_intermediate_size, config.norm_topk_prob
     )
