@@ -212,6 +212,7 @@ def test_a_saved_dataset_with_declared_classes_and_an_unlabelled_test(
 def test_interrupted_and_continued_as_if_nothing_had_happened(
     invoke: Invoke, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     data, model = csv(tmp_path / "data.csv"), tiny("Model")
 
     class Interrupt(TrainerCallback):
@@ -228,7 +229,7 @@ def test_interrupted_and_continued_as_if_nothing_had_happened(
     assert done.exit_code == 130
     assert "checkpoint-4 is kept, and --resume continues from it" in done.stderr
     assert not (cut / "model.safetensors").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     done = invoke("train", data, "--model", model, "-o", cut, *settings, "--resume")
     assert done.exit_code == 0, done.stderr
     assert "continuing from" in done.stderr
