@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-from torch import Tensor
 
 from formers.errors import InputError
 from formers.generation.config import GenerationConfig, over
-from formers.generation.config import names as setting_names
 from formers.generation.generate import continuations
-from formers.generation.planning import Call
-from formers.generation.processing import LogitsProcessor
 from formers.pipelines.base import Pipeline, Prepared
-from formers.pipelines.batching import ACCELERATOR_TOKENS, CPU_TOKENS, by_length, in_order
-from formers.pipelines.encoding import Row, TextOptions, require_text, rows_of
+from formers.pipelines.encoding import Row, require_text, rows_of
+from formers.pipelines.generating import GenerationOptions, apart, groups
 
 # Settings where neither the call nor the model says anything, as in the reference.
 DEFAULTS: dict[str, Any] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
-# Tokens that a text is expected to grow by, when texts are put into batches.
-_GROWTH = 64
 _TENSORS, _NEW_TEXT, _FULL_TEXT = range(3)
 
 
 @dataclass(frozen=True)
-class TextGenerationOptions(TextOptions):
+class TextGenerationOptions(GenerationOptions):
     """What a call takes beside the settings of generation, which are the fields of GenerationConfig.
 
     `return_full_text=False` leaves the prompt out; `return_tensors` gives ids instead of text, the prompt's included;
@@ -38,23 +30,12 @@ class TextGenerationOptions(TextOptions):
     """
 
     return_full_text: bool | None = None
-    return_tensors: bool | None = None
-    return_text: bool | None = None
-    return_type: int | None = None
-    clean_up_tokenization_spaces: bool | None = None
     skip_special_tokens: bool | None = None
     prefix: str = ""
     handle_long_generation: str | None = None
     continue_final_message: bool | None = None
     tools: Sequence[Any] | None = None
     documents: Sequence[Any] | None = None
-    generation_config: GenerationConfig | Mapping[str, Any] | None = None
-    streamer: Any = None
-    assistant_model: Any = None
-    logits_processor: Iterable[LogitsProcessor] | None = None
-    stopping_criteria: Iterable[Callable[..., Any]] | None = None
-    prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None
-    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if self.return_full_text is not None and (self.return_tensors or self.return_text is not None):
@@ -102,13 +83,9 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
 
     def options(self, given: Mapping[str, Any]) -> TextGenerationOptions:
         """The pipeline's options, changed by those given; settings of generation are put together in `settings`."""
-        given = dict(given)
-        encode = dict(given.pop("tokenizer_encode_kwargs", None) or {})
-        stop = given.pop("stop_sequence", None)
-        if stop is not None:
-            given.setdefault("stop_strings", stop)
-        settings = {name: given.pop(name) for name in sorted(setting_names() & given.keys())}
-        chosen = super().options(given)
+        others, settings = apart(given)
+        encode = dict(others.pop("tokenizer_encode_kwargs", None) or {})
+        chosen = super().options(others)
         arguments = {**chosen.tokenizer_arguments, **encode}
         return replace(chosen, tokenizer_arguments=arguments, settings=over(chosen.settings, settings))
 
@@ -133,24 +110,11 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
         return [{"generated_text": self._answer_text(prepared.source, new, options)} for new in outputs[0]]
 
     def _generate(self, rows: Sequence[Row], options: TextGenerationOptions) -> list[list[list[int]]]:
-        call = Call(
-            [row.ids for row in rows],
-            logits_processor=options.logits_processor,
-            stopping_criteria=options.stopping_criteria,
-            prefix_allowed_tokens_fn=options.prefix_allowed_tokens_fn,
-            assistant_model=options.assistant_model,
-            tokenizer=self.tokenizer,
-            streamer=options.streamer,
-            defaults=self.generation_defaults,
-        )
+        call = options.call([row.ids for row in rows], self.tokenizer, defaults=self.generation_defaults)
         return continuations(self.model, call, options.generation_config, options.settings)
 
     def _groups(self, rows: Sequence[Row], size: int | None) -> list[list[int]]:
-        if size is not None:
-            return in_order(len(rows), size)
-        tokens = CPU_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS
-        # Rows end one by one and no padding is computed, so that batches may be larger than elsewhere.
-        return by_length([len(row.ids) + _GROWTH for row in rows], 4 * tokens)
+        return groups(rows, size, self.device.type == "cpu")
 
     # Prompts.
 
