@@ -1,4 +1,4 @@
-"""`formers convert`: a model in GGUF or `pytorch_model.bin` as safetensors, with its configuration and tokenizer."""
+"""`formers convert`: a model in GGUF, `pytorch_model.bin` or CTranslate2's format as safetensors, with the rest."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def convert(
     max_shard_size: Annotated[str, typer.Option(help="The largest weight file, such as 5GB.")] = "50GB",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
 ) -> None:
-    """Write a model from GGUF or pytorch_model.bin as safetensors, and print the folder.
+    """Write a model from GGUF, pytorch_model.bin or CTranslate2 (Whisper) as safetensors, and print the folder.
 
     Quantized weights become float32, or --dtype. The folder appears when it is complete.
     """
@@ -77,9 +77,13 @@ def write(files: ModelFiles, folder: Path, dtype: str | None, max_shard_size: st
     import torch
 
     from formers.hub.atomic import write_json
+    from formers.hub.ctranslate2_whisper import is_ctranslate2, write_folder
     from formers.hub.weights import open_weights, save_weights
 
     is_gguf = files.gguf is not None
+    if not is_gguf and is_ctranslate2(files):
+        write_folder(files, folder, dtype, max_shard_size)
+        return
     config = files.read_config()
     weights = open_weights(files, use_safetensors=None if is_gguf else _bin_first(files))
     wanted = None if dtype is None else getattr(torch, dtype)

