@@ -43,13 +43,14 @@ class CTranslate2File:
         self.specification = self._text()
         self.revision = self._number("I")
         self._places: dict[str, tuple[tuple[int, ...], int, int]] = {}
+        self._aliases: dict[str, str] = {}
         for _ in range(self._number("I")):
             self._read_place()
         for _ in range(self._number("I")):
             alias, name = self._text(), self._text()
             if name not in self._places:
                 self._refuse(f"{alias!r} stands for {name!r}, which it lacks")
-            self._places[alias] = self._places[name]
+            self._places[alias], self._aliases[alias] = self._places[name], name
         if self._at != len(self._data):
             self._refuse(f"{len(self._data) - self._at} bytes follow its end")
 
@@ -79,7 +80,7 @@ class CTranslate2File:
         stored = self.array(name)
         if stored.dtype.kind == "f":
             return stored
-        scale = self.array(f"{name}_scale").astype(np.float32)
+        scale = self.array(f"{self._aliases.get(name, name)}_scale").astype(np.float32)
         if scale.size not in (1, stored.shape[0]):
             self._refuse(f"{name!r} of shape {stored.shape} has {scale.size} scales")
         return np.asarray(stored.astype(np.float32) / scale.reshape(-1, *[1] * (stored.ndim - 1)))

@@ -75,7 +75,7 @@ def test_integers_are_divided_by_their_scales(tmp_path: Path) -> None:
         "d": np.int8(1),
     }  # fmt: skip
     path = tmp_path / "model.bin"
-    path.write_bytes(models.file_bytes(values, {"e": "a", "e_scale": "a_scale"}))
+    path.write_bytes(models.file_bytes(values, {"e": "a"}))
     file = CTranslate2File(path)
     assert file.weight("e").tolist() == [[0.5, -63.5], [16.0, 0.75]]
     np.testing.assert_allclose(file.weight("b"), [[100, -0.2]])
