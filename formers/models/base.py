@@ -20,6 +20,7 @@ from formers.layers.causal import CausalAttention
 from formers.layers.linear import Linear, Packing, Stored
 from formers.memory import keep_freed_memory
 from formers.models import embeddings, keys, loading, placement, saving
+from formers.models.prepared import Prepared
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
 
@@ -40,6 +41,7 @@ class PreTrainedModel(nn.Module):
     # Set where parts of the model lie elsewhere than where it computes: the places of its parts, and that device.
     hf_device_map: dict[str, Any] | None = None
     home: torch.device | None = None
+    _prepared: Prepared | None = None
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -297,6 +299,8 @@ class PreTrainedModel(nn.Module):
 
     def for_inference(self: _Self) -> _Self:
         """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
+        if self._prepared is not None and self._prepared.current():
+            return self
         self.eval()
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -312,6 +316,7 @@ class PreTrainedModel(nn.Module):
                     joined.update(module.joined())
                 elif isinstance(module, Linear) and module not in joined:
                     module.pack(packing)
+        self._prepared = Prepared(self)
         return self
 
     def _unchanged_blocks(self) -> dict[int, Blocks]:
