@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from formers.generation.results import GenerateBeamDecoderOnlyOutput, per_step, sequences
+from formers.generation.results import (
+    GenerateBeamDecoderOnlyOutput,
+    GenerateBeamEncoderDecoderOutput,
+    per_step,
+    sequences,
+)
 from formers.generation.rows import Row
 from formers.generation.steps import Chooser, Plan, Step
 
@@ -82,8 +87,8 @@ class Beams:
         if plan.keep_scores:
             step.scores = scores
             self.all_scores += (scores,)
-        step.attentions = getattr(plan.forward.output, "attentions", None)
-        step.hidden_states = getattr(plan.forward.output, "hidden_states", None)
+        if plan.keep_states:
+            step.take_states(plan.forward.output)
         values, places = self._best(scores)
         ended = self._criteria(places, scores.shape[-1])
         late = plan.out_of_time()
@@ -214,12 +219,13 @@ class Beams:
             best.extend([*item.found, *spare][:count])
         return best
 
-    def output(self, steps: Sequence[Step]) -> GenerateBeamDecoderOnlyOutput:
+    def output(self, steps: Sequence[Step]) -> GenerateBeamDecoderOnlyOutput | GenerateBeamEncoderDecoderOutput:
         """The best continuations with what else was asked for."""
         plan, best = self.plan, self._chosen()
         width = max(len(one.origins) for one in best)
         origins = [one.origins + [-1] * (width - len(one.origins)) for one in best]
-        return GenerateBeamDecoderOnlyOutput(
+        kind = GenerateBeamDecoderOnlyOutput if plan.forward.source is None else GenerateBeamEncoderDecoderOutput
+        return kind(
             sequences=sequences(plan, [one.new for one in best]),
             sequences_scores=torch.tensor([one.score for one in best]) if plan.keep_scores else None,
             beam_indices=torch.tensor(origins) if plan.keep_scores else None,

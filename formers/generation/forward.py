@@ -10,6 +10,7 @@ from torch import Tensor
 
 from formers.errors import InputError
 from formers.generation.rows import padded
+from formers.generation.sources import Conditioned
 
 
 class Forward:
@@ -30,6 +31,8 @@ class Forward:
     ) -> None:
         self.model, self.cache, self.use_cache, self.capacity, self.pad = model, cache, use_cache, capacity, pad
         self.extra = {"return_dict": True, **(extra or {})}
+        # The encoder–decoder and what it decodes from, if it is one.
+        self.source = model if isinstance(model, Conditioned) else None
         self.output: Any = None
         self._rows: list[list[int]] = []
 
@@ -95,6 +98,8 @@ class Forward:
             self.cache.select(rows)
         else:
             self._rows = [list(self._rows[row]) for row in rows]
+            if self.source is not None:
+                self.source.select(rows)
 
     def _read(self, rows: Sequence[Sequence[int]], keep: int) -> Tensor:
         ids = padded(rows, self.pad).to(self.model.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from formers.generation.config import GenerationConfig
 from formers.generation.planning import Call, plan
 from formers.generation.processing import LogitsProcessor
 from formers.generation.results import output, sequences
+from formers.generation.sources import is_encoder_decoder
 from formers.generation.speculation import Speculation
 from formers.generation.steps import Plan, Search, Step, TokenByToken, run
 from formers.generation.streamers import BaseStreamer, TextPieces
@@ -25,8 +27,6 @@ logger = logging.getLogger("formers")
 _REFUSED = {
     "position_ids": "Leave it out: positions are counted from the attention mask.",
     "token_type_ids": "Leave it out: call the tokenizer with return_token_type_ids=False.",
-    "inputs_embeds": "Pass input_ids.",
-    "encoder_outputs": "Pass input_ids.",
     "negative_prompt_ids": "Mix the scores in a logits_processor of your own.",
     "negative_prompt_attention_mask": "Mix the scores in a logits_processor of your own.",
     "custom_generate": "Code from models' folders is never run: wrap formers.generation.stream.",
@@ -53,6 +53,11 @@ def generate(
     attention_mask: Tensor | None = None,
     past_key_values: Any = None,
     tokenizer: Any = None,
+    input_features: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    encoder_outputs: Any = None,
+    decoder_input_ids: Any = None,
+    decoder_attention_mask: Tensor | None = None,
     **settings: Any,
 ) -> Any:
     """Continue prompts: a tensor (B, S + new) of ids, or with `return_dict_in_generate=True` an output object.
@@ -60,9 +65,13 @@ def generate(
     `inputs` (or `input_ids`) are ids (B, S), padded on either side, or lists of ids. The settings are the fields of
     `GenerationConfig`; a name that is none of them is an error. Ctrl-C and `max_time` end it with what there is.
     An exception is raised here and where the streamer's text is read.
+
+    An encoder–decoder reads them with its encoder, or `inputs_embeds` (B, S, W), `input_features` (B, bins, frames), or
+    what the encoder has made of them, `encoder_outputs`. It continues `decoder_input_ids` (B, T), by default the
+    decoder's start token alone; lengths count the decoder's tokens.
     """
     call = Call(
-        _one_of(inputs, input_ids),
+        input_ids,
         attention_mask,
         logits_processor,
         stopping_criteria,
@@ -71,9 +80,14 @@ def generate(
         tokenizer,
         past_key_values,
         streamer=streamer,
+        input_features=input_features,
+        inputs_embeds=inputs_embeds,
+        encoder_outputs=encoder_outputs,
+        decoder_input_ids=decoder_input_ids,
+        decoder_attention_mask=decoder_attention_mask,
     )
     settings["synced_gpus"] = synced_gpus
-    made, search, steps = _finished(model, call, generation_config, settings)
+    made, search, steps = _finished(model, _call(model, inputs, call), generation_config, settings)
     if not made.config.return_dict_in_generate:
         return sequences(made, search.answers())
     return search.output(steps) if isinstance(search, Beams) else output(made, steps)
@@ -99,7 +113,7 @@ def stepwise(
     made = plan(model, call, passed, _settings(settings))
     if made.config.num_beams != 1:
         raise InputError("Steps were asked of beams.", "Use num_beams=1: beams are ready at the end only.")
-    return run(_search(made, call), made.visible)
+    return run(_search(model, made, call), made.visible)
 
 
 def _finished(
@@ -113,7 +127,7 @@ def _finished(
     streamer = call.streamer
     try:
         made = plan(model, call, passed, _settings(settings))
-        search = _search(made, call)
+        search = _search(model, made, call)
         if streamer is not None and made.config.num_beams != 1:
             raise InputError("A streamer was given with beams.", "Use num_beams=1: beams are ready at the end only.")
         return made, search, _watched(run(search, made.visible), made, streamer, whole)
@@ -136,11 +150,16 @@ def stream(
     assistant_model: Any = None,
     past_key_values: Any = None,
     tokenizer: Any = None,
+    input_features: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    encoder_outputs: Any = None,
+    decoder_input_ids: Any = None,
+    decoder_attention_mask: Tensor | None = None,
     **settings: Any,
 ) -> Iterator[Step]:
     """The steps of a generation, each as soon as it is there; arguments as `generate`. Stop iterating to end it."""
     call = Call(
-        _one_of(inputs, input_ids),
+        input_ids,
         attention_mask,
         logits_processor,
         stopping_criteria,
@@ -148,8 +167,13 @@ def stream(
         assistant_model,
         tokenizer,
         past_key_values,
+        input_features=input_features,
+        inputs_embeds=inputs_embeds,
+        encoder_outputs=encoder_outputs,
+        decoder_input_ids=decoder_input_ids,
+        decoder_attention_mask=decoder_attention_mask,
     )
-    return stepwise(model, call, generation_config, settings)
+    return stepwise(model, _call(model, inputs, call), generation_config, settings)
 
 
 def stream_text(
@@ -175,17 +199,29 @@ def stream_text(
         yield rest
 
 
-def _one_of(inputs: Any, input_ids: Any) -> Any:
-    if inputs is not None and input_ids is not None:
-        raise InputError("Both inputs and input_ids were given.", "Give one of them.")
-    given = input_ids if inputs is None else inputs
-    if given is None:
+def _call(model: Any, inputs: Any, call: Call) -> Call:
+    """A call with `inputs` under the name that the model gives them."""
+    for given in (inputs, call.inputs):
+        if isinstance(given, Mapping) or hasattr(given, "keys"):
+            raise InputError(
+                f"The prompt is a {type(given).__name__}.", "Unpack what the tokenizer returned: generate(**inputs)."
+            )
+    if getattr(model, "main_input_name", "input_ids") == "input_features":
+        # Then ids can only be the decoder's.
+        features = _one_of(inputs=inputs, input_features=call.input_features)
+        ids = _one_of(input_ids=call.inputs, decoder_input_ids=call.decoder_input_ids)
+        return replace(call, inputs=None, input_features=features, decoder_input_ids=ids)
+    ids = _one_of(inputs=inputs, input_ids=call.inputs)
+    if ids is None and not is_encoder_decoder(model) and call.inputs_embeds is None:
         raise InputError("No prompt was given.", "Pass input_ids: what the tokenizer makes of a text.")
-    if isinstance(given, Mapping) or hasattr(given, "keys"):
-        raise InputError(
-            f"The prompt is a {type(given).__name__}.", "Unpack what the tokenizer returned: generate(**inputs)."
-        )
-    return given
+    return replace(call, inputs=ids)
+
+
+def _one_of(**two: Any) -> Any:
+    given = [value for value in two.values() if value is not None]
+    if len(given) > 1:
+        raise InputError(f"Both {' and '.join(two)} were given.", "Give one of them.")
+    return given[0] if given else None
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,10 +232,10 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in _REFUSED}
 
 
-def _search(made: Plan, call: Call) -> Search:
-    for model in (made.forward.model, call.assistant_model):
-        if not getattr(model, "training", True) and hasattr(model, "for_inference"):
-            model.for_inference()
+def _search(model: Any, made: Plan, call: Call) -> Search:
+    for one in (model, call.assistant_model):
+        if not getattr(one, "training", True) and hasattr(one, "for_inference"):
+            one.for_inference()
     if made.config.num_beams != 1:
         if call.assistant_model is not None or made.config.prompt_lookup_num_tokens is not None:
             raise InputError("Speculation was asked for with beams.", "Use num_beams=1, or leave speculation out.")

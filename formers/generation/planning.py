@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from formers.errors import InputError
+from formers.errors import InputError, UnsupportedError
 from formers.generation import processors as p
 from formers.generation import warpers as w
 from formers.generation.config import DEFAULT_NEW_TOKENS, GenerationConfig
@@ -18,6 +18,7 @@ from formers.generation.drawing import Numbers, row_seed
 from formers.generation.forward import Forward
 from formers.generation.processing import LogitsProcessor, LogitsProcessorList, token_ids
 from formers.generation.rows import Prompts, Row, read_prompts
+from formers.generation.sources import Conditioned, Source, decoder_prompts, is_encoder_decoder, read_source
 from formers.generation.steps import Plan
 from formers.generation.stopping import StoppingCriteriaList, StopStringCriteria
 from formers.generation.validation import OUTPUTS
@@ -31,7 +32,7 @@ _ROOM = 256
 class Call:
     """The arguments of one call that are no settings."""
 
-    inputs: Any
+    inputs: Any = None
     attention_mask: Tensor | None = None
     logits_processor: Iterable[LogitsProcessor] | None = None
     stopping_criteria: Iterable[Callable[..., Any]] | None = None
@@ -42,6 +43,14 @@ class Call:
     streamer: Any = None
     # Settings where nobody says anything, the model's own configuration neither.
     defaults: GenerationConfig | None = None
+    # In place of the model's own configuration.
+    own: GenerationConfig | None = None
+    # Of encoder–decoders: what the encoder reads in place of ids, or has read, and the decoder's prompts.
+    input_features: Tensor | None = None
+    inputs_embeds: Tensor | None = None
+    encoder_outputs: Any = None
+    decoder_input_ids: Any = None
+    decoder_attention_mask: Tensor | None = None
 
 
 def model_config(model: Any) -> GenerationConfig:
@@ -57,15 +66,19 @@ def plan(
     model: Any, call: Call, passed: GenerationConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]
 ) -> Plan:
     """Everything of one call, or an error that says what to change."""
-    own = model_config(model)
+    own = model_config(model) if call.own is None else call.own
     config = (own if call.defaults is None else call.defaults.under(own)).merged(passed, settings)
     device = torch.device(model.device)
     ends = frozenset(() if config.eos_token_id is None else token_ids(config.eos_token_id)) - {-1}
     pad = config.pad_token_id if config.pad_token_id is not None and config.pad_token_id >= 0 else None
     if pad is None and ends:
         pad = token_ids(config.eos_token_id or 0)[0]
-    begins = set() if config.bos_token_id is None else {config.bos_token_id}
-    prompts = read_prompts(call.inputs, call.attention_mask, pad, {*ends, *begins}, device)
+    source = _source(model, call, pad)
+    if source is None:
+        begins = set() if config.bos_token_id is None else {config.bos_token_id}
+        prompts = read_prompts(call.inputs, call.attention_mask, pad, {*ends, *begins}, device)
+    else:
+        prompts = decoder_prompts(model, config, source, call.decoder_input_ids, call.decoder_attention_mask, pad)
     copies = 1 if config.num_beams != 1 else int(config.num_return_sequences or 1)
     rows = [
         Row(prompt * copies + copy, list(ids), len(ids), limit)
@@ -74,20 +87,22 @@ def plan(
     ]
     if config.do_sample:
         for row in rows:
-            row.numbers = Numbers(row_seed(config.seed, row.ids, row.index % copies))
+            read = [] if source is None else source.row(row.index // copies)
+            row.numbers = Numbers(row_seed(config.seed, read + row.ids, row.index % copies))
     criteria = StoppingCriteriaList(call.stopping_criteria or ())
     constraint = _constraint(model, config, call, rows, ends)
-    processors = LogitsProcessorList(_processors(config, prompts, rows, call, ends))
+    processors = LogitsProcessorList(_processors(config, prompts, rows, call, ends, source))
     processors.extend(call.logits_processor or ())
     if constraint is not None:
         processors.append(constraint)
     processors.extend(_warpers(config, ends))
     outputs = any(getattr(config, name) for name in OUTPUTS)
+    reader = model if source is None else Conditioned(model, source)
     return Plan(
         config=config,
         prompts=prompts,
         rows=rows,
-        forward=_forward(model, config, call, prompts, rows, 0 if pad is None else pad),
+        forward=_forward(reader, config, call, rows, 0 if pad is None else pad),
         processors=processors,
         criteria=criteria,
         ends=ends,
@@ -129,9 +144,22 @@ def _asked(model: Any, config: GenerationConfig, prompts: Prompts) -> list[int]:
     return [config.max_length - length for length in lengths]
 
 
-def _forward(
-    model: Any, config: GenerationConfig, call: Call, prompts: Prompts, rows: Sequence[Row], pad: int
-) -> Forward:
+def _source(model: Any, call: Call, pad: int | None) -> Source | None:
+    """What the encoder of an encoder–decoder reads; None for other models, which take ids alone."""
+    names = ("input_features", "inputs_embeds", "encoder_outputs", "decoder_input_ids", "decoder_attention_mask")
+    given = {name: value for name in names if (value := getattr(call, name)) is not None}
+    if not is_encoder_decoder(model):
+        if given:
+            raise UnsupportedError(
+                f"generate() was given {', '.join(given)}, and {type(model).__name__} has no encoder.",
+                "Pass input_ids alone.",
+            )
+        return None
+    inputs = {"input_ids": call.inputs, "inputs_embeds": call.inputs_embeds, "input_features": call.input_features}
+    return read_source(model, inputs, call.attention_mask, call.encoder_outputs, pad)
+
+
+def _forward(model: Any, config: GenerationConfig, call: Call, rows: Sequence[Row], pad: int) -> Forward:
     if call.past_key_values is not None and not config.use_cache:
         raise InputError("past_key_values were given with use_cache=False.", "Leave one of them out.")
     cache = call.past_key_values
@@ -170,15 +198,20 @@ def _constraint(model: Any, config: GenerationConfig, call: Call, rows: Sequence
 
 
 def _processors(
-    config: GenerationConfig, prompts: Prompts, rows: Sequence[Row], call: Call, ends: frozenset[int]
+    config: GenerationConfig,
+    prompts: Prompts,
+    rows: Sequence[Row],
+    call: Call,
+    ends: frozenset[int],
+    source: Source | None,
 ) -> Iterable[LogitsProcessor]:
     """The processors that settings ask for, in the reference's order."""
     width, device, eos = prompts.width, prompts.device, sorted(ends)
     beams = config.num_beams or 1
     if config.sequence_bias is not None:
         yield p.SequenceBiasLogitsProcessor(config.sequence_bias)
-    encoder_ids = prompts.ids.repeat_interleave(len(rows) // len(prompts.rows) * beams, 0)
     if config.encoder_repetition_penalty != 1 and config.encoder_repetition_penalty is not None:
+        encoder_ids = _encoder_ids("encoder_repetition_penalty", prompts, source, len(rows) * beams)
         yield p.EncoderRepetitionPenaltyLogitsProcessor(config.encoder_repetition_penalty, encoder_ids)
     if config.repetition_penalty != 1 and config.repetition_penalty is not None:
         yield p.RepetitionPenaltyLogitsProcessor(config.repetition_penalty)
@@ -187,6 +220,7 @@ def _processors(
     if config.no_repeat_ngram_size:
         yield p.NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size)
     if config.encoder_no_repeat_ngram_size:
+        encoder_ids = _encoder_ids("encoder_no_repeat_ngram_size", prompts, source, len(rows) * beams)
         yield p.EncoderNoRepeatNGramLogitsProcessor(config.encoder_no_repeat_ngram_size, encoder_ids)
     if config.bad_words_ids is not None:
         yield p.NoBadWordsLogitsProcessor(config.bad_words_ids, eos)
@@ -214,6 +248,14 @@ def _processors(
     if config.begin_suppress_tokens is not None:
         forced = width == 1 and config.forced_bos_token_id is not None
         yield p.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, width + forced)
+
+
+def _encoder_ids(name: str, prompts: Prompts, source: Source | None, rows: int) -> Tensor:
+    """The ids (rows, S) that the encoder reads, those of the prompts where there is none."""
+    ids = prompts.ids if source is None else source.ids
+    if ids is None:
+        raise InputError(f"{name} was given, and the encoder reads no token ids.", f"Leave out {name}.")
+    return ids.repeat_interleave(rows // len(ids), 0)
 
 
 def _by_row(limits: Sequence[int]) -> int | Tensor:

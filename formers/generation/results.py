@@ -50,6 +50,42 @@ class GenerateBeamDecoderOnlyOutput(ModelOutput):
     logprobs: Tensor | None = None
 
 
+@dataclass
+class GenerateEncoderDecoderOutput(ModelOutput):
+    """`sequences` (B, T): the decoder's prompts and what follows, padded at the end. The others when asked for: of the
+    encoder as it returned them; of the decoder one entry a step, as in GenerateDecoderOnlyOutput.
+    """
+
+    sequences: Tensor | None = None
+    scores: tuple[Tensor, ...] | None = None
+    logits: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Any, ...] | None = None
+    cross_attentions: tuple[Any, ...] | None = None
+    decoder_hidden_states: tuple[Any, ...] | None = None
+    past_key_values: Any = None
+    logprobs: Tensor | None = None
+
+
+@dataclass
+class GenerateBeamEncoderDecoderOutput(ModelOutput):
+    """As GenerateEncoderDecoderOutput for beams, with what GenerateBeamDecoderOnlyOutput adds."""
+
+    sequences: Tensor | None = None
+    sequences_scores: Tensor | None = None
+    scores: tuple[Tensor, ...] | None = None
+    logits: tuple[Tensor, ...] | None = None
+    beam_indices: Tensor | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Any, ...] | None = None
+    cross_attentions: tuple[Any, ...] | None = None
+    decoder_hidden_states: tuple[Any, ...] | None = None
+    past_key_values: Any = None
+    logprobs: Tensor | None = None
+
+
 def sequences(plan: Plan, new: Sequence[Sequence[int]]) -> Tensor:
     """The prompts as they came in, each `len(new) / B` times, with their new tokens: (len(new), S)."""
     prompts = plan.prompts.ids
@@ -57,9 +93,10 @@ def sequences(plan: Plan, new: Sequence[Sequence[int]]) -> Tensor:
     return torch.cat((prompts.repeat_interleave(len(new) // len(prompts), 0), added.long()), 1)
 
 
-def output(plan: Plan, steps: Sequence[Step]) -> GenerateDecoderOnlyOutput:
+def output(plan: Plan, steps: Sequence[Step]) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput:
     """The texts of greedy search, sampling and speculation with what else was asked for."""
-    return GenerateDecoderOnlyOutput(
+    kind = GenerateDecoderOnlyOutput if plan.forward.source is None else GenerateEncoderDecoderOutput
+    return kind(
         sequences=sequences(plan, [row.new for row in plan.rows]),
         past_key_values=plan.forward.cache,
         logprobs=_logprobs(plan, steps) if plan.keep_logprobs else None,
@@ -69,13 +106,22 @@ def output(plan: Plan, steps: Sequence[Step]) -> GenerateDecoderOnlyOutput:
 
 def per_step(plan: Plan, steps: Sequence[Step]) -> dict[str, Any]:
     """The values that were asked for, as tuples with an entry a step."""
-    config = plan.config
-    return {
+    config, source = plan.config, plan.forward.source
+    values: dict[str, Any] = {
         "scores": tuple(s.scores for s in steps) if config.output_scores else None,
         "logits": tuple(s.logits for s in steps) if config.output_logits else None,
-        "attentions": tuple(s.attentions for s in steps) if config.output_attentions else None,
-        "hidden_states": tuple(s.hidden_states for s in steps) if config.output_hidden_states else None,
     }
+    own = "" if source is None else "decoder_"
+    if config.output_attentions:
+        values[f"{own}attentions"] = tuple(s.attentions for s in steps)
+    if config.output_hidden_states:
+        values[f"{own}hidden_states"] = tuple(s.hidden_states for s in steps)
+    if source is not None and config.output_attentions:
+        values["cross_attentions"] = tuple(s.cross_attentions for s in steps)
+        values["encoder_attentions"] = source.encoded.attentions
+    if source is not None and config.output_hidden_states:
+        values["encoder_hidden_states"] = source.encoded.hidden_states
+    return values
 
 
 def _logprobs(plan: Plan, steps: Sequence[Step]) -> Tensor:

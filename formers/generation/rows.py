@@ -51,16 +51,18 @@ class Prompts:
         return int(self.ids.shape[1])
 
 
-def read_prompts(ids: object, mask: Tensor | None, pad: int | None, others: set[int], device: torch.device) -> Prompts:
+def read_prompts(
+    ids: object, mask: Tensor | None, pad: int | None, others: set[int], device: torch.device, name: str = "input_ids"
+) -> Prompts:
     """Prompts from a tensor (B, S) or (S,) or from lists of ids; without a mask, padding is recognised.
 
     A pad token of its own is padding wherever it begins or ends a row. One that is also among `others`, those that
     begin or end a sequence, is padding at a side where not all rows have it: a text alone has none.
     """
     if isinstance(ids, Tensor):
-        return _from_tensor(ids, mask, pad, others, device)
+        return _from_tensor(ids, mask, pad, others, device, name)
     if mask is not None:
-        return _from_tensor(torch.as_tensor(ids), mask, pad, others, device)
+        return _from_tensor(torch.as_tensor(ids), mask, pad, others, device, name)
     if not isinstance(ids, Sequence) or isinstance(ids, (str, bytes)):
         raise InputError(
             f"The prompt is of type {type(ids).__name__}.",
@@ -72,13 +74,15 @@ def read_prompts(ids: object, mask: Tensor | None, pad: int | None, others: set[
     return Prompts(padded(lists, 0 if pad is None else pad).to(device), lists, ragged=True, device=device)
 
 
-def _from_tensor(ids: Tensor, mask: Tensor | None, pad: int | None, others: set[int], device: torch.device) -> Prompts:
+def _from_tensor(
+    ids: Tensor, mask: Tensor | None, pad: int | None, others: set[int], device: torch.device, name: str
+) -> Prompts:
     if ids.dim() == 1:
         ids = ids[None]
         mask = mask[None] if mask is not None and mask.dim() == 1 else mask
     if ids.dim() != 2 or ids.is_floating_point():
         raise InputError(
-            f"input_ids are of shape {tuple(ids.shape)} and type {ids.dtype}.", "Pass whole numbers of shape (B, S)."
+            f"{name} are of shape {tuple(ids.shape)} and type {ids.dtype}.", "Pass whole numbers of shape (B, S)."
         )
     ids = ids.long().to(device)
     if mask is None:
@@ -86,7 +90,8 @@ def _from_tensor(ids: Tensor, mask: Tensor | None, pad: int | None, others: set[
     else:
         if mask.shape != ids.shape:
             raise InputError(
-                f"attention_mask is of shape {tuple(mask.shape)}, input_ids of shape {tuple(ids.shape)}.",
+                f"{name.replace('input_ids', 'attention_mask')} is of shape {tuple(mask.shape)}, "
+                f"{name} of shape {tuple(ids.shape)}.",
                 "Pass the mask that the tokenizer made with these ids.",
             )
         real = mask.to(device).bool()

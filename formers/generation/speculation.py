@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from formers.errors import InputError
 from formers.generation.forward import Forward
+from formers.generation.sources import Conditioned, is_encoder_decoder
 from formers.generation.steps import Chooser, Plan, Step
 from formers.generation.validation import OUTPUTS
 
 
 class PromptLookup:
-    """Guesses what followed the last tokens when they were there before."""
+    """Guesses what followed the last tokens when they were there before, in the text or in the `source` of it."""
 
-    def __init__(self, count: int, longest: int, ends: frozenset[int]) -> None:
-        self.count, self.longest, self.ends = count, longest, ends
+    def __init__(self, count: int, longest: int, ends: frozenset[int], source: Sequence[int] = ()) -> None:
+        self.count, self.longest, self.ends, self.source = count, longest, ends, list(source)
 
     def guess(self, ids: Sequence[int], room: int) -> list[int]:
         """At most `room` tokens that may follow `ids`."""
         room = min(room, self.count)
+        ids = self.source + list(ids)
         for size in range(min(self.longest, len(ids) - 1), 0, -1):
             tail = list(ids[-size:])
             for place in range(len(ids) - size - 1, -1, -1):
@@ -82,6 +85,23 @@ class Assistant:
             self.count = self.count + 2 if right == guessed else max(1.0, self.count - 1)
 
 
+def _reader(assistant: Any, source: Conditioned | None) -> Any:
+    """The assistant, which reads the model's source with an encoder of its own where the model has one."""
+    if is_encoder_decoder(assistant) != (source is not None):
+        kind = "a decoder" if source is None else "an encoder–decoder"
+        raise InputError(
+            f"The model is {kind}, and the assistant {type(assistant).__name__} is not.",
+            f"Use {kind} as assistant_model.",
+        )
+    if source is None:
+        return assistant
+    if not source.source.inputs:
+        raise InputError(
+            "encoder_outputs were given with an assistant, which has an encoder of its own.", "Pass input_ids instead."
+        )
+    return Conditioned(assistant, replace(source.source, outputs=None))
+
+
 class Speculation:
     """Decoding one text with guesses. Every token is chosen by the model, as without them.
 
@@ -101,15 +121,17 @@ class Speculation:
                 "Scores, attentions or hidden states were asked for with speculation.", "Leave speculation out."
             )
         self.plan = plan
+        source = plan.forward.source
         (self.row,) = plan.rows
         self.choose = Chooser(plan, plan.rows)
         self.started = False
         self.guesser: PromptLookup | Assistant
         if assistant_model is None:
             longest = int(config.max_matching_ngram_size or 2)
-            self.guesser = PromptLookup(int(config.prompt_lookup_num_tokens or 1), longest, plan.ends)
+            text = [] if source is None or source.source.ids is None else source.source.row(0)
+            self.guesser = PromptLookup(int(config.prompt_lookup_num_tokens or 1), longest, plan.ends, text)
         else:
-            self.guesser = Assistant(assistant_model, config, plan.pad)
+            self.guesser = Assistant(_reader(assistant_model, source), config, plan.pad)
 
     @property
     def done(self) -> bool:

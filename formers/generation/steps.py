@@ -38,6 +38,14 @@ class Step:
     logprobs: Tensor | None = None
     attentions: Any = None
     hidden_states: Any = None
+    cross_attentions: Any = None
+
+    def take_states(self, output: Any) -> None:
+        """Keep what a model's output has of attention maps and hidden states."""
+        own = "decoder_" if hasattr(output, "decoder_hidden_states") else ""
+        self.attentions = getattr(output, f"{own}attentions")
+        self.hidden_states = getattr(output, f"{own}hidden_states")
+        self.cross_attentions = getattr(output, "cross_attentions", None)
 
 
 @dataclass
@@ -68,6 +76,7 @@ class Plan:
         self.keep_scores = bool(config.output_scores)
         self.keep_logits = bool(config.output_logits)
         self.keep_logprobs = bool(config.output_logprobs)
+        self.keep_states = bool(config.output_attentions or config.output_hidden_states)
         self.with_history = bool(self.processors or self.criteria)
 
     def reason(self, row: Row, place: int) -> str:
@@ -215,8 +224,8 @@ class TokenByToken:
             self.all_scores += (step.scores,)
         if plan.keep_logprobs:
             step.logprobs = logits.float().log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
-        step.attentions = getattr(plan.forward.output, "attentions", None)
-        step.hidden_states = getattr(plan.forward.output, "hidden_states", None)
+        if plan.keep_states:
+            step.take_states(plan.forward.output)
 
     def _ask_criteria(self, step: Step) -> None:
         plan, history = self.plan, self.choose.history

@@ -221,7 +221,7 @@ def test_allowed_tokens_by_prefix() -> None:
     ("settings", "problem"),
     [
         ({"max_new_token": 3}, "no setting 'max_new_token'. Did you mean 'max_new_tokens'"),
-        ({"inputs_embeds": torch.zeros(1, 2, 3)}, "given inputs_embeds. Pass input_ids"),
+        ({"inputs_embeds": torch.zeros(1, 2, 3)}, "given inputs_embeds, and Toy has no encoder"),
         ({"stop_strings": "x"}, "without a tokenizer"),
         ({"num_beams": 2, "prompt_lookup_num_tokens": 2}, "Speculation was asked for with beams"),
         ({"use_cache": False, "past_key_values": 3}, "past_key_values were given with use_cache=False"),
