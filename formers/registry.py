@@ -32,6 +32,8 @@ class Task:
     pipeline: str
     auto: str
     default_model: str
+    # Of translation: what the default model translates, as in the tasks' names.
+    pairs: tuple[str, ...] = ()
 
 
 _ENCODER_HEADS = (
@@ -52,8 +54,16 @@ _DECODER_HEADS = (
     "ForQuestionAnswering",
 )
 
+_SEQ2SEQ_HEADS = (
+    "Model",
+    "ForConditionalGeneration",
+    "ForSequenceClassification",
+    "ForQuestionAnswering",
+)
+
 FAMILIES: dict[str, Family] = {
     "albert": Family("Albert", "albert", (*_ENCODER_HEADS, "ForPreTraining"), "AlbertTokenizer"),
+    "bart": Family("Bart", "bart", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "BartTokenizer"),
     "bert": Family(
         "Bert",
         "bert",
@@ -99,6 +109,7 @@ FAMILIES: dict[str, Family] = {
     "roberta": Family("Roberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "RobertaTokenizer"),
     "smollm3": Family("SmolLM3", "smollm3", _DECODER_HEADS, "PreTrainedTokenizerFast"),
     "stablelm": Family("StableLm", "stablelm", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
+    "t5": Family("T5", "t5", (*_SEQ2SEQ_HEADS[:2], "EncoderModel", "ForTokenClassification"), "T5Tokenizer"),
     "xlm-roberta": Family("XLMRoberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "XLMRobertaTokenizer"),
 }
 
@@ -110,28 +121,38 @@ AUTO_CLASSES: dict[str, tuple[str, ...]] = {
     "AutoModelForNextSentencePrediction": ("ForNextSentencePrediction",),
     "AutoModelForPreTraining": ("ForPreTraining", "ForMaskedLM"),
     "AutoModelForQuestionAnswering": ("ForQuestionAnswering",),
+    "AutoModelForSeq2SeqLM": ("ForConditionalGeneration", "MTModel"),
     "AutoModelForSequenceClassification": ("ForSequenceClassification",),
+    "AutoModelForSpeechSeq2Seq": ("ForConditionalGeneration",),
     "AutoModelForTokenClassification": ("ForTokenClassification",),
 }
 
-TOKENIZERS: tuple[str, ...] = (
-    "AlbertTokenizer",
-    "BertTokenizer",
-    "BloomTokenizer",
-    "CamembertTokenizer",
-    "CodeGenTokenizer",
-    "DebertaV2Tokenizer",
-    "DistilBertTokenizer",
-    "ElectraTokenizer",
-    "GPT2Tokenizer",
-    "GPTNeoXTokenizer",
-    "GemmaTokenizer",
-    "LlamaTokenizer",
-    "MPNetTokenizer",
-    "Qwen2Tokenizer",
-    "RobertaTokenizer",
-    "XLMRobertaTokenizer",
-)
+# The module, in `formers.tokenization`, of each; with "Fast" at the end of the name it is the same class.
+TOKENIZERS: dict[str, str] = {
+    "AlbertTokenizer": "families",
+    "BartTokenizer": "text2text",
+    "BertTokenizer": "families",
+    "BlenderbotTokenizer": "text2text",
+    "BloomTokenizer": "families",
+    "CamembertTokenizer": "families",
+    "CodeGenTokenizer": "families",
+    "DebertaV2Tokenizer": "families",
+    "DistilBertTokenizer": "families",
+    "ElectraTokenizer": "families",
+    "GPT2Tokenizer": "families",
+    "GPTNeoXTokenizer": "families",
+    "GemmaTokenizer": "families",
+    "LlamaTokenizer": "families",
+    "MBart50Tokenizer": "translation",
+    "MBartTokenizer": "translation",
+    "MPNetTokenizer": "families",
+    "NllbTokenizer": "translation",
+    "PegasusTokenizer": "text2text",
+    "Qwen2Tokenizer": "families",
+    "RobertaTokenizer": "families",
+    "T5Tokenizer": "text2text",
+    "XLMRobertaTokenizer": "families",
+}
 
 DEFAULT_SENTIMENT_MODEL = "formers/all-MiniLM-L6-v2-sst2"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -194,6 +215,7 @@ _PLAIN: dict[str, str] = {
     "DefaultDataCollator": "formers.training.collators",
     "DefaultFlowCallback": "formers.training.callbacks",
     "EarlyStoppingCallback": "formers.training.callbacks",
+    "EncoderDecoderCache": "formers.layers.cache",
     "EncoderNoRepeatNGramLogitsProcessor": "formers.generation.processors",
     "EncoderRepetitionPenaltyLogitsProcessor": "formers.generation.processors",
     "EosTokenCriteria": "formers.generation.stopping",
@@ -272,6 +294,20 @@ _PLAIN: dict[str, str] = {
     "set_peft_model_state_dict": "formers.adapters.model",
     "set_seed": "formers.seed",
 }
+
+
+def task_name(name: str) -> str | None:
+    """The name in TASKS of a task, of an alias, or of a translation between two languages; None if there is none."""
+    name = TASK_ALIASES.get(name, name)
+    name = name if language_pair(name) is None else "translation"
+    return name if name in TASKS else None
+
+
+def language_pair(task: str) -> tuple[str, str] | None:
+    """The languages in the name of a task such as translation_en_to_fr; None if it names none."""
+    start, _, pair = task.partition("_")
+    source, _, target = pair.partition("_to_")
+    return (source, target) if start == "translation" and source and target else None
 
 
 def public_names() -> dict[str, str]:

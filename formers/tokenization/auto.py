@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from formers.errors import InputError, ModelNotFoundError, UnsupportedError
 from formers.hub import ModelFiles, Source, resolve
-from formers.registry import FAMILIES
-from formers.tokenization.families import CLASSES
+from formers.registry import FAMILIES, TOKENIZERS
 from formers.tokenization.load import CONFIG_FILE, TOKENIZER_FILE, gguf_of, load, load_files
 from formers.tokenization.tokenizer import PreTrainedTokenizerFast
 
@@ -57,7 +57,10 @@ class AutoTokenizer:
 def class_named(name: str) -> type[PreTrainedTokenizerFast] | None:
     """The class of a name, with or without "Fast"; None if formers has none of that name."""
     name = name.removesuffix("Fast")
-    return PreTrainedTokenizerFast if name in _GENERIC else CLASSES.get(name)
+    if name in _GENERIC:
+        return PreTrainedTokenizerFast
+    module = TOKENIZERS.get(name)
+    return None if module is None else getattr(import_module(f"formers.tokenization.{module}"), name)
 
 
 def _class_of_type(model_type: str) -> type[PreTrainedTokenizerFast]:

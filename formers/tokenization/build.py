@@ -38,11 +38,13 @@ class Recipe(NamedTuple):
     """How a family makes its engine.
 
     make: from the vocabulary, the names of the special tokens and the family's options, without special tokens.
-    frame: the post-processor that puts the special tokens around texts, once they have ids.
+    frame: the post-processor that puts the special tokens around texts, once they have ids; None if the tokenizer's
+    class does that. extra: from the given special tokens without a name and the options, those that the family has.
     """
 
     make: Callable[[Vocabulary, Mapping[str, str], Mapping[str, Any]], Tokenizer]
-    frame: Callable[[Callable[[str], tuple[str, int]], Mapping[str, Any]], Any]
+    frame: Callable[[Callable[[str], tuple[str, int]], Mapping[str, Any]], Any] | None
+    extra: Callable[[Sequence[str], Mapping[str, Any]], Sequence[str]] | None = None
 
 
 def read_vocabulary(vocab: Any, merges: Any) -> Vocabulary:
@@ -141,7 +143,8 @@ def _wordpiece(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapp
     return engine
 
 
-def _byte_level(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
+def byte_level(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
+    """Byte-level BPE, cut as GPT-2 has it."""
     if not isinstance(vocabulary.pieces, dict):
         raise InputError("A BPE vocabulary maps tokens to ids.", "Pass the path of vocab.json or a dictionary.")
     engine = Tokenizer(
@@ -152,7 +155,8 @@ def _byte_level(vocabulary: Vocabulary, special: Mapping[str, str], options: Map
     return engine
 
 
-def _unigram(pieces: list[tuple[str, float]], vocabulary: Vocabulary, unk: str) -> Tokenizer:
+def unigram(pieces: list[tuple[str, float]], vocabulary: Vocabulary, unk: str) -> Tokenizer:
+    """A Unigram engine of these pieces, with the tokens of the vocabulary that are never cut."""
     index = next((index for index, (token, _) in enumerate(pieces) if token == unk), None)
     if index is None:
         raise ConfigError(f"The vocabulary lacks the unknown token {unk!r}.", "Pass the `unk_token` that it has.")
@@ -161,7 +165,8 @@ def _unigram(pieces: list[tuple[str, float]], vocabulary: Vocabulary, unk: str) 
     return engine
 
 
-def _scored(vocabulary: Vocabulary) -> list[tuple[str, float]]:
+def scored(vocabulary: Vocabulary) -> list[tuple[str, float]]:
+    """The pieces of a Unigram vocabulary."""
     if isinstance(vocabulary.pieces, dict):
         raise InputError(
             "A Unigram vocabulary is a list of (token, score).", "Pass the path of the `.model` file or such a list."
@@ -169,15 +174,32 @@ def _scored(vocabulary: Vocabulary) -> list[tuple[str, float]]:
     return vocabulary.pieces
 
 
-def _split_at_spaces(engine: Tokenizer, options: Mapping[str, Any]) -> None:
-    scheme = "always" if options["add_prefix_space"] else "never"
-    metaspace = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme=scheme)
-    engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+def put_spaces_first(engine: Tokenizer, scheme: str) -> None:
+    """Spaces begin the words that follow them. scheme: whether one is added to a text: "always", "first", "never"."""
+    engine.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme=scheme)
     engine.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme=scheme)
 
 
+def split_at_spaces(engine: Tokenizer, scheme: str) -> None:
+    """As `put_spaces_first`, with all kinds of white space taken as one space."""
+    put_spaces_first(engine, scheme)
+    engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), engine.pre_tokenizer])
+
+
+def read_whole_texts(engine: Tokenizer, charsmap: bytes, scheme: str) -> None:
+    """As `put_spaces_first`, with SentencePiece's own normalization: repeated spaces are one, the last ones nothing."""
+    steps: list[Any] = [normalizers.Precompiled(charsmap)] if charsmap else []
+    steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), _SPACE)]
+    engine.normalizer = normalizers.Sequence(steps)
+    put_spaces_first(engine, scheme)
+
+
+def _scheme(options: Mapping[str, Any]) -> str:
+    return "always" if options["add_prefix_space"] else "never"
+
+
 def _albert(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    engine = _unigram(_scored(vocabulary), vocabulary, special["unk_token"])
+    engine = unigram(scored(vocabulary), vocabulary, special["unk_token"])
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not options["keep_accents"]:
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
@@ -186,21 +208,21 @@ def _albert(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping
     if vocabulary.charsmap:
         steps.append(normalizers.Precompiled(vocabulary.charsmap))
     engine.normalizer = normalizers.Sequence(steps)
-    _split_at_spaces(engine, options)
+    split_at_spaces(engine, _scheme(options))
     return engine
 
 
 def _xlm_roberta(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
     # The model's ids are those of fairseq: its own special tokens first, then the pieces after <unk>, <s> and </s>.
     names = ("bos_token", "pad_token", "eos_token", "unk_token")
-    pieces = _scored(vocabulary)
+    pieces = scored(vocabulary)
     if vocabulary.sentencepiece:
         pieces = [*((special[name], 0.0) for name in names), *pieces[3:], (special["mask_token"], 0.0)]
     return _fairseq(pieces, vocabulary, special, options)
 
 
 def _camembert(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    pieces = _scored(vocabulary)
+    pieces = scored(vocabulary)
     if vocabulary.sentencepiece:
         first = [("<s>NOTUSED", 0.0), (special["pad_token"], 0.0), ("</s>NOTUSED", 0.0), (special["unk_token"], 0.0)]
         pieces = [*first, ("<unk>NOTUSED", -100.0), *pieces[1:], (special["mask_token"], 0.0)]
@@ -210,15 +232,15 @@ def _camembert(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapp
 def _fairseq(
     pieces: list[tuple[str, float]], vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]
 ) -> Tokenizer:
-    engine = _unigram(pieces, vocabulary, special["unk_token"])
+    engine = unigram(pieces, vocabulary, special["unk_token"])
     if vocabulary.charsmap:
         engine.normalizer = normalizers.Precompiled(vocabulary.charsmap)
-    _split_at_spaces(engine, options)
+    split_at_spaces(engine, _scheme(options))
     return engine
 
 
 def _deberta_v2(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    engine = _unigram(_scored(vocabulary), vocabulary, special["unk_token"])
+    engine = unigram(scored(vocabulary), vocabulary, special["unk_token"])
     steps: list[Any] = [normalizers.Lowercase()] if options["do_lower_case"] else []
     steps += [
         normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "),
@@ -277,7 +299,7 @@ def _fairseq_frame(special: Callable[[str], tuple[str, int]], options: Mapping[s
 
 BERT = Recipe(_wordpiece, _bert_frame)
 MPNET = Recipe(_wordpiece, _roberta_frame)
-ROBERTA = Recipe(_byte_level, _roberta_frame)
+ROBERTA = Recipe(byte_level, _roberta_frame)
 ALBERT = Recipe(_albert, _bert_frame)
 XLM_ROBERTA = Recipe(_xlm_roberta, _fairseq_frame)
 CAMEMBERT = Recipe(_camembert, _fairseq_frame)

@@ -35,7 +35,7 @@ def byte_level(
     vocab: Mapping[str, int], merges: Merges, pattern: str | None = None, prefix_space: bool = False, nfc: bool = False
 ) -> Tokenizer:
     """Byte-level BPE, cut by `pattern` (None: GPT-2's). prefix_space: one before a text. nfc: compose characters."""
-    engine = _bpe(vocab, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
+    engine = bpe(vocab, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False)
     if nfc:
         engine.normalizer = normalizers.NFC()
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=pattern is None)
@@ -50,7 +50,7 @@ def byte_level(
 
 def llama(vocab: Mapping[str, int], merges: Merges, prefix_space: bool = True) -> Tokenizer:
     """SentencePiece's BPE as Llama has it: texts are one piece; unknown characters become their bytes."""
-    engine = _bpe(vocab, merges, fuse_unk=True, byte_fallback=True)
+    engine = bpe(vocab, merges, fuse_unk=True, byte_fallback=True)
     scheme = "first" if prefix_space else "never"
     engine.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme=scheme, split=False)
     engine.decoder = _spaces(strip=prefix_space)
@@ -59,7 +59,7 @@ def llama(vocab: Mapping[str, int], merges: Merges, prefix_space: bool = True) -
 
 def gemma(vocab: Mapping[str, int], merges: Merges, unknown: str) -> Tokenizer:
     """SentencePiece's BPE as Gemma has it: no space is added before a text."""
-    engine = _bpe(vocab, merges, fuse_unk=True, byte_fallback=True, unk_token=unknown)
+    engine = bpe(vocab, merges, fuse_unk=True, byte_fallback=True, unk_token=unknown)
     engine.normalizer = normalizers.Replace(" ", _SPACE)
     engine.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
     engine.decoder = _spaces(strip=False)
@@ -72,7 +72,8 @@ def prepend_always(engine: Tokenizer) -> None:
     engine.pre_tokenizer = None
 
 
-def _bpe(vocab: Mapping[str, int], merges: Merges, **settings: Any) -> Tokenizer:
+def bpe(vocab: Mapping[str, int], merges: Merges, **settings: Any) -> Tokenizer:
+    """A BPE engine; settings are those of the engine's model. ConfigError for merges of unknown tokens."""
     try:
         return Tokenizer(BPE(dict(vocab), list(merges), **settings))
     except Exception as error:  # the engine has no exception type of its own
@@ -86,7 +87,8 @@ def _spaces(strip: bool) -> Any:
     return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if strip else steps)
 
 
-def _ids(vocabulary: Vocabulary) -> dict[str, int]:
+def ids_of(vocabulary: Vocabulary) -> dict[str, int]:
+    """The ids of a BPE vocabulary's tokens."""
     if not isinstance(vocabulary.pieces, dict):
         raise InputError(
             "A BPE vocabulary maps tokens to ids, and this one gives scores.",
@@ -99,18 +101,18 @@ def _from_bytes(
     pattern: str | None = None, nfc: bool = False
 ) -> Callable[[Vocabulary, Mapping[str, str], Mapping[str, Any]], Tokenizer]:
     def make(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-        return byte_level(_ids(vocabulary), vocabulary.merges, pattern, options["add_prefix_space"], nfc)
+        return byte_level(ids_of(vocabulary), vocabulary.merges, pattern, options["add_prefix_space"], nfc)
 
     return make
 
 
 def _llama(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    engine = llama(_ids(vocabulary), vocabulary.merges, options["add_prefix_space"])
+    engine = llama(ids_of(vocabulary), vocabulary.merges, options["add_prefix_space"])
     return _with_added(engine, vocabulary)
 
 
 def _gemma(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    engine = gemma(_ids(vocabulary), vocabulary.merges, special["unk_token"])
+    engine = gemma(ids_of(vocabulary), vocabulary.merges, special["unk_token"])
     return _with_added(engine, vocabulary)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tokenizers import Tokenizer
 
@@ -41,6 +41,7 @@ class _State:
     def __init__(self, base: Tokenizer) -> None:
         self.base = base
         self.variants: dict[tuple[Truncation | None, bool], Tokenizer] = {}
+        self.framed: dict[str, Engines] = {}
         self.handed_out = False
         self.splits_special = base.encode_special_tokens
         self.gives_zero_types = _gives_zero_types(base)
@@ -82,7 +83,7 @@ class Engines:
         with self._changing:
             state = self._state
             state.handed_out = True
-            state.variants = {}
+            state.variants, state.framed = {}, {}
             return state.base
 
     def get(self, truncation: Truncation | None, split_special_tokens: bool) -> Tokenizer:
@@ -107,6 +108,18 @@ class Engines:
                     state.variants = {}
                 state.variants[key] = engine
         return engine
+
+    def framed(self, name: str, frame: Callable[[], Any]) -> Engines:
+        """Engines like these with the post-processor that `frame` makes, kept by `name`."""
+        state = self._state
+        engines = state.framed.get(name)
+        if engines is None:
+            engine = derive(state.base)
+            engine.post_processor = frame()
+            engines = Engines(engine)
+            if not state.handed_out:
+                state.framed[name] = engines
+        return engines
 
     def change(self, edit: Callable[[Tokenizer], Result]) -> Result:
         """Apply `edit` to a new engine that takes the place of the present one; calls under way keep the old one.

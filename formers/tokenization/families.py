@@ -21,7 +21,7 @@ _BERT_TOKENS = {
     "mask_token": "[MASK]",
 }
 # The mask takes the space before it, so that "is <mask>" masks a word as it stands in a text.
-_FAIRSEQ_TOKENS: dict[str, Token] = {
+FAIRSEQ_TOKENS: dict[str, Token] = {
     "bos_token": "<s>",
     "eos_token": "</s>",
     "sep_token": "</s>",
@@ -32,9 +32,10 @@ _FAIRSEQ_TOKENS: dict[str, Token] = {
 }
 
 
-def _files(vocab_file: str, merges_file: str | None = None) -> dict[str, str]:
-    files = {"vocab_file": vocab_file, "tokenizer_file": "tokenizer.json"}
-    return files if merges_file is None else {**files, "merges_file": merges_file}
+def files(vocab_file: str, merges_file: str | None = None) -> dict[str, str]:
+    """The names of a family's files."""
+    names = {"vocab_file": vocab_file, "tokenizer_file": "tokenizer.json"}
+    return names if merges_file is None else {**names, "merges_file": merges_file}
 
 
 class BertTokenizer(PreTrainedTokenizerFast):
@@ -44,7 +45,7 @@ class BertTokenizer(PreTrainedTokenizerFast):
     `tokenize_chinese_chars` (every one a word), `strip_accents` (None: if lower-cased).
     """
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.txt")
     model_input_names: list[str] = ["input_ids", "token_type_ids", "attention_mask"]  # noqa: RUF012
     special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
@@ -54,7 +55,7 @@ class BertTokenizer(PreTrainedTokenizerFast):
 class DistilBertTokenizer(PreTrainedTokenizerFast):
     """BERT's, for a model without token types."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
     recipe: ClassVar[Recipe | None] = build.BERT
@@ -63,7 +64,7 @@ class DistilBertTokenizer(PreTrainedTokenizerFast):
 class ElectraTokenizer(PreTrainedTokenizerFast):
     """BERT's."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.txt")
     model_input_names: list[str] = ["input_ids", "token_type_ids", "attention_mask"]  # noqa: RUF012
     special_defaults: ClassVar[Mapping[str, Token]] = _BERT_TOKENS
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
@@ -73,8 +74,8 @@ class ElectraTokenizer(PreTrainedTokenizerFast):
 class MPNetTokenizer(PreTrainedTokenizerFast):
     """BERT's WordPiece with RoBERTa's special tokens."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.txt")
-    special_defaults: ClassVar[Mapping[str, Token]] = {**_FAIRSEQ_TOKENS, "unk_token": "[UNK]"}
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = {**FAIRSEQ_TOKENS, "unk_token": "[UNK]"}
     options: ClassVar[Mapping[str, Any]] = _BERT_OPTIONS
     recipe: ClassVar[Recipe | None] = build.MPNET
 
@@ -82,8 +83,8 @@ class MPNetTokenizer(PreTrainedTokenizerFast):
 class RobertaTokenizer(PreTrainedTokenizerFast):
     """Byte-level BPE. Options: `add_prefix_space` (before the first word), `trim_offsets` (without spaces)."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
-    special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.json", "merges.txt")
+    special_defaults: ClassVar[Mapping[str, Token]] = FAIRSEQ_TOKENS
     options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": False, "trim_offsets": True, "errors": "replace"}
     recipe: ClassVar[Recipe | None] = build.ROBERTA
 
@@ -91,8 +92,8 @@ class RobertaTokenizer(PreTrainedTokenizerFast):
 class XLMRobertaTokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram with RoBERTa's special tokens. Option: `add_prefix_space`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("sentencepiece.bpe.model")
-    special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
+    vocab_files_names: ClassVar[dict[str, str]] = files("sentencepiece.bpe.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = FAIRSEQ_TOKENS
     options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
     recipe: ClassVar[Recipe | None] = build.XLM_ROBERTA
 
@@ -100,8 +101,8 @@ class XLMRobertaTokenizer(PreTrainedTokenizerFast):
 class CamembertTokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram with RoBERTa's special tokens and some unused ones. Option: `add_prefix_space`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("sentencepiece.bpe.model")
-    special_defaults: ClassVar[Mapping[str, Token]] = _FAIRSEQ_TOKENS
+    vocab_files_names: ClassVar[dict[str, str]] = files("sentencepiece.bpe.model")
+    special_defaults: ClassVar[Mapping[str, Token]] = FAIRSEQ_TOKENS
     options: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
     recipe: ClassVar[Recipe | None] = build.CAMEMBERT
 
@@ -109,7 +110,7 @@ class CamembertTokenizer(PreTrainedTokenizerFast):
 class AlbertTokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram. Options: `do_lower_case`, `keep_accents`, `add_prefix_space`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("spiece.model")
+    vocab_files_names: ClassVar[dict[str, str]] = files("spiece.model")
     special_defaults: ClassVar[Mapping[str, Token]] = {
         "bos_token": "[CLS]",
         "eos_token": "[SEP]",
@@ -126,7 +127,7 @@ class AlbertTokenizer(PreTrainedTokenizerFast):
 class DebertaV2Tokenizer(PreTrainedTokenizerFast):
     """SentencePiece Unigram. Options: `do_lower_case`, `split_by_punct` (punctuation apart), `add_prefix_space`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("spm.model")
+    vocab_files_names: ClassVar[dict[str, str]] = files("spm.model")
     model_input_names: list[str] = ["input_ids", "attention_mask", "token_type_ids"]  # noqa: RUF012
     special_defaults: ClassVar[Mapping[str, Token]] = {"bos_token": "[CLS]", "eos_token": "[SEP]", **_BERT_TOKENS}
     options: ClassVar[Mapping[str, Any]] = {"do_lower_case": False, "split_by_punct": False, "add_prefix_space": True}
@@ -140,7 +141,7 @@ _END_OF_TEXT = {"unk_token": "<|endoftext|>", "bos_token": "<|endoftext|>", "eos
 class GPT2Tokenizer(PreTrainedTokenizerFast):
     """Byte-level BPE. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.json", "merges.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = _END_OF_TEXT
     options: ClassVar[Mapping[str, Any]] = {**_CAUSAL_OPTIONS, "errors": "replace"}
     recipe: ClassVar[Recipe | None] = causal.GPT2
@@ -149,7 +150,7 @@ class GPT2Tokenizer(PreTrainedTokenizerFast):
 class CodeGenTokenizer(PreTrainedTokenizerFast):
     """GPT-2's, with offsets that keep spaces. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.json", "merges.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = _END_OF_TEXT
     options: ClassVar[Mapping[str, Any]] = _CAUSAL_OPTIONS
     recipe: ClassVar[Recipe | None] = causal.CODEGEN
@@ -158,7 +159,7 @@ class CodeGenTokenizer(PreTrainedTokenizerFast):
 class GPTNeoXTokenizer(PreTrainedTokenizerFast):
     """GPT-2's on composed characters. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.json", "merges.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = {**_END_OF_TEXT, "pad_token": "<|padding|>"}
     options: ClassVar[Mapping[str, Any]] = _CAUSAL_OPTIONS
     recipe: ClassVar[Recipe | None] = causal.GPT_NEOX
@@ -167,7 +168,7 @@ class GPTNeoXTokenizer(PreTrainedTokenizerFast):
 class Qwen2Tokenizer(PreTrainedTokenizerFast):
     """Byte-level BPE that takes digits one by one. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("vocab.json", "merges.txt")
+    vocab_files_names: ClassVar[dict[str, str]] = files("vocab.json", "merges.txt")
     special_defaults: ClassVar[Mapping[str, Token]] = {
         "unk_token": "<|endoftext|>",
         "eos_token": "<|endoftext|>",
@@ -192,7 +193,7 @@ class BloomTokenizer(PreTrainedTokenizerFast):
 class LlamaTokenizer(PreTrainedTokenizerFast):
     """SentencePiece BPE with byte fallback. Options: `add_prefix_space`, `add_bos_token`, `add_eos_token`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("tokenizer.model")
+    vocab_files_names: ClassVar[dict[str, str]] = files("tokenizer.model")
     special_defaults: ClassVar[Mapping[str, Token]] = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     options: ClassVar[Mapping[str, Any]] = {**_CAUSAL_OPTIONS, "add_prefix_space": True, "add_bos_token": True}
     recipe: ClassVar[Recipe | None] = causal.LLAMA
@@ -202,7 +203,7 @@ class LlamaTokenizer(PreTrainedTokenizerFast):
 class GemmaTokenizer(PreTrainedTokenizerFast):
     """SentencePiece BPE with byte fallback, no space added before texts. Options: `add_bos_token`, `add_eos_token`."""
 
-    vocab_files_names: ClassVar[dict[str, str]] = _files("tokenizer.model")
+    vocab_files_names: ClassVar[dict[str, str]] = files("tokenizer.model")
     special_defaults: ClassVar[Mapping[str, Token]] = {
         "unk_token": "<unk>",
         "bos_token": "<bos>",
@@ -213,27 +214,3 @@ class GemmaTokenizer(PreTrainedTokenizerFast):
     options: ClassVar[Mapping[str, Any]] = {"add_bos_token": True, "add_eos_token": False}
     recipe: ClassVar[Recipe | None] = causal.GEMMA
     padding_side: str = "left"
-
-
-CLASSES: dict[str, type[PreTrainedTokenizerFast]] = {
-    cls.__name__: cls
-    for cls in (
-        AlbertTokenizer,
-        BertTokenizer,
-        BloomTokenizer,
-        CamembertTokenizer,
-        CodeGenTokenizer,
-        DebertaV2Tokenizer,
-        DistilBertTokenizer,
-        ElectraTokenizer,
-        GPT2Tokenizer,
-        GPTNeoXTokenizer,
-        GemmaTokenizer,
-        LlamaTokenizer,
-        MPNetTokenizer,
-        Qwen2Tokenizer,
-        RobertaTokenizer,
-        XLMRobertaTokenizer,
-    )
-}
-"""Every family's class by name; with "Fast" at the end of the name it is the same class."""

@@ -78,7 +78,8 @@ def make(cls: type[Kind], found: dict[str, Any], inputs: Sequence[Any], settings
             "`proxies` is not supported.", "Set the environment variables HTTPS_PROXY and HTTP_PROXY."
         )
     for name in _ACCEPTED:
-        settings.pop(name, None)
+        if name not in cls.options:
+            settings.pop(name, None)
     warn_unknown(cls, settings)
     if len(inputs) > 2:
         raise InputError("Too many positional arguments.", "Pass settings by name.")

@@ -78,11 +78,14 @@ def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Pa
         _adjust(engine, {name: settings[name] for name in options if name in settings})
         options.update(_read_options(engine, options))
         options.update({name: settings[name] for name in options if name in settings})
+    if cls.recipe is not None and cls.recipe.extra is not None:
+        given = [str(token) for token in special.extra]
+        special.extra += [token for token in cls.recipe.extra(given, options) if token not in given]
     baked = {"truncation": engine.truncation, "padding": engine.padding}
     _take_baked_defaults(cls, baked, special, settings)
     engine.encode_special_tokens = bool(settings.get("split_special_tokens", False))
     _add_tokens(engine, settings.pop("added_tokens_decoder", None) or {}, special)
-    if not from_file and cls.recipe is not None:
+    if not from_file and cls.recipe is not None and cls.recipe.frame is not None:
         engine.post_processor = cls.recipe.frame(_named_ids(engine, special), options)
     vocab_file = source["vocab_file"]
     return Parts(Engines(engine), special, options, baked, None if vocab_file is None else str(vocab_file), from_file)

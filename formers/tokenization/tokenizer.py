@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from formers.errors import InputError, UnsupportedError
@@ -12,6 +13,7 @@ from formers.tokenization import compose
 from formers.tokenization.base import PreTrainedTokenizerBase
 from formers.tokenization.batch import BatchEncoding
 from formers.tokenization.encode import Fill, Request, encode
+from formers.tokenization.engine import Engines
 from formers.tokenization.padding import pad_encoded
 from formers.tokenization.settings import Limits, resolve
 from formers.tokenization.tensors import check_tensor_type
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from formers.tokenization.special import Token
+
+# The tokenizers that `as_target_tokenizer` is in effect for.
+_TARGETING: ContextVar[frozenset[int]] = ContextVar("targeting", default=frozenset())
 
 
 class CallSettings(TypedDict, total=False):
@@ -200,14 +205,19 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         )
         if text is None:
             return self._target(text_target, text_pair_target, request, max_target_length)
-        batch = self._encode(text, text_pair, request, verbose)
+        engines = self._target_engines() if id(self) in _TARGETING.get() else self._engines
+        batch = self._encode(engines, text, text_pair, request, verbose)
         if text_target is not None:
             target = self._target(text_target, text_pair_target, request, max_target_length)
             batch["labels"] = target["input_ids"]
         return batch
 
-    def _encode(self, text: Any, text_pair: Any, request: Request, verbose: bool) -> BatchEncoding:
-        batch, longest = encode(self._engines, text, text_pair, request, self._fill(request.limits))
+    def _target_engines(self) -> Engines:
+        """The engines of texts that the model writes; some families treat these in another way than texts it reads."""
+        return self._engines
+
+    def _encode(self, engines: Engines, text: Any, text_pair: Any, request: Request, verbose: bool) -> BatchEncoding:
+        batch, longest = encode(engines, text, text_pair, request, self._fill(request.limits))
         if request.limits.max_length is None and longest > self.model_max_length and verbose:
             self._warn_once(
                 "sequence-length-is-longer-than-the-specified-maximum",
@@ -223,7 +233,7 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
             if truncation is not None:
                 truncation = truncation._replace(max_length=max_length)
             request = request._replace(limits=Limits(padding, truncation, max_length))
-        return self._encode(text, pair, request, True)
+        return self._encode(self._target_engines(), text, pair, request, True)
 
     def encode(
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **settings: Unpack[CallSettings]
@@ -357,8 +367,12 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
 
     @contextmanager
     def as_target_tokenizer(self) -> Iterator[None]:
-        """The older way to tokenize targets, now `text_target`: inputs and targets are tokenized alike here."""
-        yield
+        """The older way to tokenize targets, now `text_target`: in this thread, texts are taken as targets inside."""
+        before = _TARGETING.set(_TARGETING.get() | {id(self)})
+        try:
+            yield
+        finally:
+            _TARGETING.reset(before)
 
     def pad(
         self,
