@@ -117,6 +117,13 @@ class CausalLMOutputWithPast(ModelOutput):
 
 
 @dataclass
+class CausalLMOutputWithCrossAttentions(CausalLMOutputWithPast):
+    """As CausalLMOutputWithPast, with `cross_attentions` (B, heads, S, K) a layer."""
+
+    cross_attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
 class SequenceClassifierOutputWithPast(ModelOutput):
     """`logits` (B, C) and the cache `past_key_values`."""
 
@@ -183,3 +190,53 @@ class SentenceOrderOutput(ModelOutput):
     sop_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class Seq2SeqModelOutput(ModelOutput):
+    """`last_hidden_state` (B, T, W) of the decoder, the cache, and what encoder and decoder return beside it."""
+
+    last_hidden_state: Tensor | None = None
+    past_key_values: Cache | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class Seq2SeqLMOutput(ModelOutput):
+    """`logits` (B, T, V) of the decoder; `cross_attentions` (B, heads, T, S) a layer when asked for."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class Seq2SeqSequenceClassifierOutput(Seq2SeqLMOutput):
+    """`logits` (B, C)."""
+
+
+@dataclass
+class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
+    """`start_logits` and `end_logits` (B, T)."""
+
+    loss: Tensor | None = None
+    start_logits: Tensor | None = None
+    end_logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None

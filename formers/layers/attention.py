@@ -128,7 +128,7 @@ class SelfAttention(nn.Module):
         self.rope_theta = spec.rope_thetas[index] if spec.rope_thetas else None
         inner = spec.heads * spec.head_dim
         self.q_proj = Linear(spec.width, inner, bias=spec.attention_bias)
-        self.k_proj = Linear(spec.width, inner, bias=spec.attention_bias)
+        self.k_proj = Linear(spec.width, inner, bias=spec.attention_bias if spec.key_bias is None else spec.key_bias)
         self.v_proj = Linear(spec.width, inner, bias=spec.attention_bias)
         self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
         self.joint: JointWeight | None = None

@@ -14,6 +14,7 @@ from formers.layers.dropout import dropout
 from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
 from formers.layers.linear import JointWeight, Linear, Packing
+from formers.layers.norms import make_norm
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -67,11 +68,9 @@ class Block(nn.Module):
         given = spec.attention_output_dropout, spec.ff_output_dropout
         self.attn_dropout, self.mlp_dropout = (spec.dropout if p is None else p for p in given)
         self.self_attn = SelfAttention(spec, index)
-        # A first block that follows a normalised embedding has nothing left to normalise.
-        skip = spec.norm_first and spec.embedding_norm and index == 0
-        self.attn_norm = None if skip else nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias)
+        self.attn_norm = make_norm(spec) if spec.first_norm or index > 0 else None
         self.mlp = FeedForward(spec)
-        self.mlp_norm = nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias)
+        self.mlp_norm = make_norm(spec)
 
     def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
         """(T, W) to (T, W), or to (B, W) for `queries` alone."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from formers.errors import InputError
 from formers.layers.layout import Layout
+
+if TYPE_CHECKING:
+    from formers.layers.cross import CrossMemory
 
 # Memory grows by multiples of so many tokens, and by half of what there is, whichever is more.
 BLOCK = 64
@@ -121,6 +125,8 @@ class Cache:
         self.stores: list[Store] = []
         # Which store each layer uses, and which of its layers it is.
         self.slots: list[tuple[int, int]] = []
+        # What cross-attention reads.
+        self.cross: CrossMemory | None = None
 
     # -- what generation uses --------------------------------------------------------------------------------------
 
@@ -154,6 +160,8 @@ class Cache:
             store.replace(store.memory.index_select(2, torch.tensor(chosen, device=store.memory.device)))
             store.bases = [store.bases[row] for row in chosen]
         self.lengths = [self.lengths[row] for row in chosen]
+        if self.cross is not None:
+            self.cross.select(chosen)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """The reference's name of `select`."""
@@ -192,6 +200,7 @@ class Cache:
     def reset(self) -> None:
         """Forget everything, and keep the memory."""
         self.crop(0)
+        self.cross = None
 
     # -- what models use -------------------------------------------------------------------------------------------
 
@@ -321,6 +330,28 @@ def _read(store: Store, start: int, row: int, lengths: list[int], count: int) ->
 
 def _round(tokens: int) -> int:
     return -(-tokens // BLOCK) * BLOCK
+
+
+class EncoderDecoderCache(Cache):
+    """The cache of an encoder–decoder: any cache is one, once its decoder has read an encoder's states.
+
+    `self_attention_cache`, if given, must be empty, and says whether memory is fixed; `cross_attention_cache` is
+    accepted as in the reference.
+    """
+
+    def __init__(self, self_attention_cache: Cache | None = None, cross_attention_cache: Cache | None = None) -> None:
+        given = [cache for cache in (self_attention_cache, cross_attention_cache) if cache is not None]
+        if any(any(cache.lengths) for cache in given):
+            raise InputError(
+                "A cache is made from empty caches alone.", "Let a model fill a new EncoderDecoderCache()."
+            )
+        like = Cache() if self_attention_cache is None else self_attention_cache
+        super().__init__(capacity=like.capacity, fixed=like.fixed)
+
+    @property
+    def self_attention_cache(self) -> Cache:
+        """The keys and values of the decoder's own tokens."""
+        return self
 
 
 class DynamicCache(Cache):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from formers.errors import InputError, UnsupportedError
 from formers.layers.attention import AttentionFunction, eager, sdpa
 from formers.layers.block import FeedForward
 from formers.layers.cache import Append, Read
+from formers.layers.cross import CrossLayer, Reading
 from formers.layers.dropout import dropout as drop
 from formers.layers.layout import Run
 from formers.layers.linear import JointWeight, Linear, Packing
@@ -23,6 +24,18 @@ from formers.layers.rotary import Rotary
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
+
+
+class CausalBias(Protocol):
+    """What a family adds to the attention scores of a decoder."""
+
+    def fresh(self, layer: int, run: Run) -> Tensor:
+        """For tokens of a run that see themselves alone: (1, heads, L, L)."""
+        ...
+
+    def stored(self, layer: int, read: Read) -> Tensor:
+        """For tokens that see what the cache holds: (batch or 1, heads, L, K)."""
+        ...
 
 
 @dataclass
@@ -37,6 +50,9 @@ class CausalContext:
     appends: Sequence[tuple[Append, int]] | None = None
     # Filled with one (B, heads, S, K) a layer when the caller wants the weights.
     weights: list[Tensor] | None = None
+    bias: CausalBias | None = None
+    # What cross-attention reads; None: there is nothing to read.
+    reading: Reading | None = None
 
 
 class CausalAttention(nn.Module):
@@ -56,7 +72,7 @@ class CausalAttention(nn.Module):
         inner, keys = self.heads * self.head_dim, self.key_heads * self.head_dim
         output_bias = spec.attention_bias if spec.output_bias is None else spec.output_bias
         self.q_proj = Linear(spec.width, inner, bias=spec.attention_bias)
-        self.k_proj = Linear(spec.width, keys, bias=spec.attention_bias)
+        self.k_proj = Linear(spec.width, keys, bias=spec.attention_bias if spec.key_bias is None else spec.key_bias)
         self.v_proj = Linear(spec.width, keys, bias=spec.attention_bias)
         self.o_proj = Linear(inner, spec.width, bias=output_bias)
         self.joint: JointWeight | None = None
@@ -121,6 +137,7 @@ class CausalAttention(nn.Module):
         query, key, value = run.rows(query), run.rows(key), run.rows(value)
         window = None if self.window is None or self.window >= run.length - 1 else self.window
         plain = run.mask is None and window is None and self.slopes is None and self.cap is None
+        plain &= context.bias is None
         if plain and context.function is sdpa:
             dropout = self.dropout if self.training else 0.0
             out = F.scaled_dot_product_attention(
@@ -134,7 +151,9 @@ class CausalAttention(nn.Module):
             )
         else:
             mask = run.visible(window, query.device)
-            bias = None if self.slopes is None else self._bias(_backwards(run, query.device), run.shared, query)
+            bias = None if context.bias is None else context.bias.fresh(self.index, run)
+            if self.slopes is not None:
+                bias = self._bias(_backwards(run, query.device), run.shared, query)
             out = self._attend(query, key, value, mask, bias, context)
         return out.transpose(1, 2).reshape(run.batch * run.length, -1)
 
@@ -163,7 +182,7 @@ class CausalAttention(nn.Module):
             keys, values = (torch.cat(both, dim=1) for both in zip(earlier, fresh, strict=True))
         else:
             keys, values = keys.narrow(1, read.low, length), values.narrow(1, read.low, length)
-        bias = None
+        bias = None if context.bias is None else context.bias.stored(self.index, read)
         if self.slopes is not None:
             assert read.distances is not None
             bias = self._bias(read.distances, read.shared, query)
@@ -276,6 +295,7 @@ class CausalBlock(nn.Module):
         self.self_attn = CausalAttention(spec, index)
         self.attn_norm = make_norm(spec) if spec.norm_first or after else None
         self.attn_output_norm = make_norm(spec) if spec.norm_outputs else None
+        self.cross = None if spec.cross_width is None else CrossLayer(spec, index)
         self.mlp: nn.Module = FeedForward(spec) if experts is None else MixtureOfExperts(spec, experts)
         one = spec.parallel and spec.parallel_norms == 1
         self.mlp_norm = make_norm(spec) if (spec.norm_first or after) and not one else None
@@ -293,6 +313,8 @@ class CausalBlock(nn.Module):
         x = self._add(x, mixed, self.attn_dropout)
         if self.norm_after and self.attn_norm is not None:
             x = self.attn_norm(x)
+        if self.cross is not None:
+            x = self.cross(x, context)
         fed = self.mlp(self.mlp_norm(x) if self.norm_first and self.mlp_norm is not None else x)
         if self.mlp_output_norm is not None:
             fed = self.mlp_output_norm(fed)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from formers.errors import InputError
 from formers.layers.dropout import dropout
 from formers.layers.linear import Linear
+from formers.layers.positions import Sinusoids
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -51,7 +52,11 @@ class Embeddings(nn.Module):
         )
         # Padding has one position of its own where positions count real tokens; it is not trained.
         padding = _inside(spec.positions_after, spec.positions or 0)
-        self.positions = table(spec.positions, width, padding_idx=padding) if spec.positions else None
+        self.positions: nn.Module | None = None
+        if spec.positions and spec.sinusoids:
+            self.positions = Sinusoids(spec.positions, width, spec.sinusoids, zero=padding)
+        elif spec.positions:
+            self.positions = table(spec.positions, width, padding_idx=padding)
         self.token_types = table(spec.token_types, width) if spec.token_types else None
         self.norm = nn.LayerNorm(width, spec.norm_eps, bias=spec.norm_bias) if spec.embedding_norm else None
         self.projection = None if spec.embedding_width is None else Linear(width, spec.width)
@@ -74,7 +79,7 @@ class Embeddings(nn.Module):
         elif token_types is not None and bool(token_types.any()):
             raise InputError("This model has no token types.", _TYPES)
         if self.positions is not None and positions is not None:
-            x = x + _rows(self.positions, positions, "positions", _POSITIONS)
+            x = x + _rows(self.positions, positions, "positions", _POSITIONS).to(x.dtype)
         return x
 
 
@@ -85,7 +90,7 @@ _TYPES = "Leave token_type_ids out, or use the model's own tokenizer."
 _POSITIONS = "Shorten the input, for example with truncation=True in the tokenizer's call, or correct position_ids."
 
 
-def _rows(table: nn.Embedding, ids: Tensor, name: str, remedy: str) -> Tensor:
+def _rows(table: nn.Module, ids: Tensor, name: str, remedy: str) -> Tensor:
     try:
         rows: Tensor = table(ids)
     except IndexError as error:

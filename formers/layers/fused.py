@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from formers.layers.attention import AttentionContext, sdpa
@@ -33,7 +33,8 @@ def fused_block(block: Block, x: Tensor, context: AttentionContext) -> Tensor | 
         return None
     parts = (attention.q_proj, attention.k_proj, attention.v_proj)
     first, second = block.attn_norm, block.mlp_norm
-    assert first is not None
+    assert isinstance(first, nn.LayerNorm)
+    assert isinstance(second, nn.LayerNorm)
     products = (attention.o_proj, mlp.up_proj, mlp.down_proj)
     if not attention.joint.holds(parts) or any(type(layer) is not Linear for layer in products):
         return None
@@ -69,9 +70,10 @@ def fused_block(block: Block, x: Tensor, context: AttentionContext) -> Tensor | 
 
 def _is_plain(block: Block, context: AttentionContext) -> bool:
     """Whether nothing but the common parts of a block is at work: one rectangle of texts that see all of themselves."""
-    attention = block.self_attn
+    attention, norm = block.self_attn, block.mlp_norm
     return (
         len(context.runs) == 1
+        and isinstance(norm, nn.LayerNorm)
         and context.function is sdpa
         and context.weights is None
         and context.position_bias is None
@@ -79,9 +81,9 @@ def _is_plain(block: Block, context: AttentionContext) -> bool:
         and not block.training
         and not attention.even_padding
         and attention.scale == attention.head_dim**-0.5
-        and attention.heads * attention.head_dim == block.mlp_norm.normalized_shape[0]
+        and attention.heads * attention.head_dim == norm.normalized_shape[0]
         and block.attn_norm is not None
         and block.mlp.gate_proj is None
         and block.mlp.activation in (F.gelu, F.relu)
-        and context.runs[0].visible(attention.window, block.mlp_norm.weight.device) is None
+        and context.runs[0].visible(attention.window, norm.weight.device) is None
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def rotary_table(positions: Tensor, dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -30,6 +31,36 @@ def sinusoids(count: int, width: int) -> Tensor:
     rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angles = torch.arange(count)[:, None] * rates
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width].float()
+
+
+class Sinusoids(nn.Module):
+    """Fixed position embeddings: the sines of all rates, then their cosines.
+
+    Rates fall from 1 to 1/10000, which the last one reaches ("closed") or would reach next ("open"). `zero` is a
+    position of zeros.
+    """
+
+    def __init__(self, count: int, width: int, rates: Literal["open", "closed"], zero: int | None = None) -> None:
+        super().__init__()
+        self.num_embeddings, self.width, self.rates, self.zero = count, width, rates, zero
+        self._rows: Tensor | None = None
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Positions (T,) to rows (T, W) in float32."""
+        if self._rows is None or self._rows.device != positions.device:
+            self._rows = self._table(positions.device)
+        return self._rows.index_select(0, positions)
+
+    def _table(self, device: torch.device) -> Tensor:
+        half = (self.width + 1) // 2
+        with torch.inference_mode(False):
+            last = half if self.rates == "open" else half - 1
+            rates = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=device) / last)
+            angles = torch.arange(self.num_embeddings, device=device)[:, None] * rates
+            rows = torch.cat((angles.sin(), angles.cos()), dim=1)[:, : self.width].float()
+            if self.zero is not None:
+                rows[self.zero] = 0
+        return rows
 
 
 def positions_after_padding(input_ids: Tensor, padding_id: int) -> Tensor:

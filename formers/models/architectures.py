@@ -28,6 +28,8 @@ from formers.models.heads import (
     pool,
     span_loss,
 )
+from formers.models.seq2seq import Seq2SeqModel
+from formers.models.seq2seq_heads import Seq2SeqForConditionalGeneration
 from formers.models.spec import Pooling, Transform
 from formers.outputs import (
     CausalLMOutput,
@@ -415,7 +417,7 @@ def _with_states(output: Any, encoded: Encoded) -> Any:
     return output
 
 
-WITH_HEAD = (EncoderWithHead, DecoderWithHead)
+WITH_HEAD = (EncoderWithHead, DecoderWithHead, DecoderForCausalLM, Seq2SeqForConditionalGeneration)
 # The architecture of each head's name; a family's definition may name another.
 ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "Model": EncoderModel,
@@ -424,7 +426,9 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "DecoderForQuestionAnswering": DecoderForQuestionAnswering,
     "DecoderForSequenceClassification": DecoderForSequenceClassification,
     "DecoderForTokenClassification": DecoderForTokenClassification,
+    "DecoderModel": DecoderModel,
     "Discriminator": Discriminator,
+    "EncoderModel": EncoderModel,
     "ForCausalLM": ForCausalLM,
     "ForMaskedLM": ForMaskedLM,
     "ForMultipleChoice": ForMultipleChoice,
@@ -435,4 +439,6 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "ForSequenceClassification": ForSequenceClassification,
     "ForTokenClassification": ForTokenClassification,
     "LMHeadModel": ForCausalLM,
+    "Seq2Seq": Seq2SeqModel,
+    "Seq2SeqForConditionalGeneration": Seq2SeqForConditionalGeneration,
 }

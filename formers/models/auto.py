@@ -13,8 +13,12 @@ from formers.errors import ConfigError, InputError
 from formers.hub.files import Source, resolve
 from formers.models.architectures import ARCHITECTURES, WITH_HEAD
 from formers.models.base import PreTrainedModel
+from formers.models.seq2seq import Seq2SeqModel
 from formers.models.spec import Definition
 from formers.registry import AUTO_CLASSES, FAMILIES
+
+# Names of models without a head: all of it, or half of an encoder–decoder.
+BARE = ("Model", "EncoderModel", "DecoderModel")
 
 
 def definition(model_type: str) -> Definition:
@@ -33,6 +37,7 @@ def definition(model_type: str) -> Definition:
 def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
     """The class of a family and a head ("Model", "ForMaskedLM", …)."""
     family, defined = FAMILIES[model_type], definition(model_type)
+    defined = defined.halves.get(head, defined)
     architecture = ARCHITECTURES[defined.architectures.get(head, head)]
     name = family.class_name(head)
     members: dict[str, Any] = {
@@ -42,10 +47,13 @@ def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
         "definition": defined,
         "config_class": defined.config,
         "base_model_prefix": defined.prefixes.get(head, defined.base_prefix),
-        "head_name": "" if head == "Model" else head,
+        "head_name": "" if head in BARE else head,
     }
     if issubclass(architecture, WITH_HEAD):
-        members["base_class"] = model_class(model_type, "Model")
+        members["base_class"] = model_class(model_type, defined.base)
+    elif issubclass(architecture, Seq2SeqModel):
+        members["encoder_class"] = model_class(model_type, "EncoderModel")
+        members["decoder_class"] = model_class(model_type, "DecoderModel")
     return type(name, (architecture,), members)
 
 

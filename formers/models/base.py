@@ -17,6 +17,7 @@ from formers.hub.gguf_blocks import Blocks
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
 from formers.layers.block import FeedForward
 from formers.layers.causal import CausalAttention
+from formers.layers.cross import CrossAttention
 from formers.layers.linear import Linear, Packing, Stored
 from formers.memory import keep_freed_memory
 from formers.models import embeddings, keys, loading, placement, saving
@@ -53,6 +54,8 @@ class PreTrainedModel(nn.Module):
         self.config = config
         self.spec: ModelSpec = self.definition.spec(config)
         self.attention: AttentionFunction = sdpa
+        # Parameters that a checkpoint has of their own, though they could be tied.
+        self.untied: set[str] = set()
         # What quantized parameters were read from, by their names.
         self.blocks: dict[str, Stored] = {}
 
@@ -175,7 +178,8 @@ class PreTrainedModel(nn.Module):
         if not self.head_name:
             return encoder
         heads = [*definition.head_rules.get(self.head_name, ()), *configured.get(self.head_name, ())]
-        return [*heads, *keys.prefixed(encoder, self.base_model_prefix + ".", "model.")]
+        prefix = self.base_model_prefix + "." if self.base_model_prefix else ""
+        return [*heads, *keys.prefixed(encoder, prefix, "model.")]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; takes the names of this model or those that checkpoints use."""
@@ -221,10 +225,15 @@ class PreTrainedModel(nn.Module):
 
     def tie_weights(self) -> None:
         """Make the parameters that the configuration ties the same tensor."""
-        if self.config.tie_word_embeddings:
-            for name, source in self.tied.items():
-                module, _, leaf = name.rpartition(".")
-                setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+        for name, source in self.ties().items():
+            module, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(module), leaf, self.get_parameter(source))
+
+    def ties(self) -> Mapping[str, str]:
+        """The parameters of this model that are the same tensor as another, with the name of that."""
+        always = self.spec.shared_embeddings
+        wanted = self.config.tie_word_embeddings if always is None else always
+        return {name: source for name, source in self.tied.items() if name not in self.untied} if wanted else {}
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -311,7 +320,7 @@ class PreTrainedModel(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             packing = Packing(self._unchanged_blocks())
             for module in self.modules():
-                if isinstance(module, (SelfAttention, CausalAttention, FeedForward)):
+                if isinstance(module, (SelfAttention, CausalAttention, CrossAttention, FeedForward)):
                     module.pack(packing)
                     joined.update(module.joined())
                 elif isinstance(module, Linear) and module not in joined:

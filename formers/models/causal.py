@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,42 +11,17 @@ from torch.nn import functional as F
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
-from formers.hub.atomic import write_json
-from formers.hub.files import ModelFiles
 from formers.layers.cache import Cache
-from formers.layers.linear import Linear
 from formers.models.base import PreTrainedModel
 from formers.models.decoder import Decoded, DecoderModel
+from formers.models.generative import GenerativeModel, VocabularyHead
 from formers.models.heads import IGNORED, OutputHead, class_loss, classification_loss, labels_padding, span_loss
-from formers.models.spec import ModelSpec
 from formers.outputs import (
     CausalLMOutputWithPast,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
-
-if TYPE_CHECKING:
-    from formers.generation.config import GenerationConfig
-    from formers.generation.processing import LogitsProcessor
-
-GENERATION_FILE = "generation_config.json"
-
-
-class VocabularyHead(nn.Module):
-    """Logits for the vocabulary, scaled and bounded as the family does, on any selection (…, W) of hidden states."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.output = Linear(spec.embedding_width or spec.width, spec.vocab_size, bias=spec.head.decoder_bias)
-        self.scale, self.cap = spec.logit_scale, spec.logit_cap
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, W) to (…, V)."""
-        logits: Tensor = self.output(x)
-        if self.scale is not None:
-            logits = logits * self.scale
-        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
 
 class DecoderWithHead(PreTrainedModel):
@@ -66,98 +40,23 @@ class DecoderWithHead(PreTrainedModel):
         """The head."""
         raise NotImplementedError
 
+
+class DecoderForCausalLM(GenerativeModel):
+    """Vocabulary logits (B, S, V) for next tokens. `labels` (B, S) are the inputs, -100 where nothing is learnt."""
+
+    # The bare model's class, set when the concrete class is made.
+    base_class: ClassVar[type[DecoderModel]]
+    tied: ClassVar[Mapping[str, str]] = {"head.output.weight": "model.embeddings.tokens.weight"}
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.model = self.base_class(config)
+        self.head = VocabularyHead(self.spec)
+        self.post_init()
+
     def new_cache(self, rows: int, capacity: int | None = None) -> Cache:
         """An empty cache, as `DecoderModel.new_cache`."""
         return self.model.new_cache(rows, capacity)
-
-
-class DecoderForCausalLM(DecoderWithHead):
-    """Vocabulary logits (B, S, V) for next tokens. `labels` (B, S) are the inputs, -100 where nothing is learnt."""
-
-    tied: ClassVar[Mapping[str, str]] = {"head.output.weight": "model.embeddings.tokens.weight"}
-    _generation_config: GenerationConfig | None = None
-
-    def make_head(self) -> nn.Module:
-        """The product with the (tied) token embeddings."""
-        return VocabularyHead(self.spec)
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """What `generate` does unless told otherwise: generation_config.json, or what the configuration says."""
-        if self._generation_config is None:
-            from formers.generation.config import GenerationConfig
-
-            self._generation_config = GenerationConfig.from_model_config(self.config)
-        return self._generation_config
-
-    @generation_config.setter
-    def generation_config(self, value: GenerationConfig | None) -> None:
-        self._generation_config = value
-
-    def read_settings(self, files: ModelFiles) -> None:
-        """Read generation_config.json, if there is one."""
-        if files.find(GENERATION_FILE) is not None:
-            from formers.generation.config import GenerationConfig
-
-            self._generation_config = GenerationConfig.from_dict(files.read_json(GENERATION_FILE))
-
-    def write_settings(self, folder: Path) -> None:
-        """Write generation_config.json."""
-        # As it is, contradictions that came with the model included: it must be possible to save any model.
-        write_json(folder / GENERATION_FILE, self.generation_config.to_diff_dict())
-
-    def can_generate(self) -> bool:
-        """Yes."""
-        return True
-
-    def generate(
-        self,
-        inputs: Any = None,
-        generation_config: GenerationConfig | Mapping[str, Any] | None = None,
-        logits_processor: Iterable[LogitsProcessor] | None = None,
-        stopping_criteria: Iterable[Callable[..., Any]] | None = None,
-        prefix_allowed_tokens_fn: Callable[[int, Tensor], Sequence[int]] | None = None,
-        synced_gpus: bool | None = None,
-        assistant_model: Any = None,
-        streamer: Any = None,
-        *,
-        input_ids: Any = None,
-        attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        tokenizer: Any = None,
-        **settings: Any,
-    ) -> Any:
-        """Continue prompts (B, S), padded on either side: see `formers.generation.generate`."""
-        from formers.generation.generate import generate
-
-        return generate(
-            self,
-            inputs,
-            generation_config,
-            logits_processor,
-            stopping_criteria,
-            prefix_allowed_tokens_fn,
-            synced_gpus,
-            assistant_model,
-            streamer,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            tokenizer=tokenizer,
-            **settings,
-        )
-
-    def compute_transition_scores(
-        self,
-        sequences: Tensor,
-        scores: Sequence[Tensor],
-        beam_indices: Tensor | None = None,
-        normalize_logits: bool = False,
-    ) -> Tensor:
-        """The score of each generated token, (B, steps): see `formers.generation.results`."""
-        from formers.generation.results import transition_scores
-
-        return transition_scores(sequences, scores, beam_indices, normalize_logits)
 
     def forward(
         self,

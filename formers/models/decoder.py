@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError, UnsupportedError
 from formers.layers.attention import eager, sdpa
 from formers.layers.cache import Cache
-from formers.layers.causal import CausalBlock, CausalContext
+from formers.layers.causal import CausalBias, CausalBlock, CausalContext
+from formers.layers.cross import CrossMemory, Reading
+from formers.layers.dropout import dropout
 from formers.layers.embeddings import Embeddings
 from formers.layers.layout import Layout, plan
 from formers.layers.norms import make_norm
@@ -35,6 +37,7 @@ class Decoded:
     cache: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
 
     def padded(self) -> Tensor:
         """The last hidden states (B, S, W)."""
@@ -84,6 +87,7 @@ class DecoderModel(PreTrainedModel):
         self.embeddings = (spec.embeddings or Embeddings)(spec)
         self.layers = nn.ModuleList((spec.block or CausalBlock)(spec, index) for index in range(spec.layers))
         self.norm = make_norm(spec) if spec.has_final_norm else None
+        self.position_bias = cast("CausalBias | None", spec.position_bias and spec.position_bias(spec))
         self.windows = spec.windows or (None,) * spec.layers
         self.rotary = list(dict.fromkeys(kind for kind in spec.rotary or () if kind is not None))
         self.post_init()
@@ -131,13 +135,15 @@ class DecoderModel(PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         keep_padding: bool = False,
+        source: CrossMemory | None = None,
     ) -> Decoded:
         """Ids (B, S) or embeddings (B, S, W), with the mask (B, S) of those that count, to hidden states.
 
         Tokens that do not count, on either side, are dropped: they get no position and nothing of them is stored.
         Their hidden states are zero; `keep_padding` computes them. Positions go on from what the row's cache holds. The
         mask may also be (B, tokens in the cache + S). Rows whose `position_ids` restart hold several sequences, none of
-        which sees another. `use_cache` is config.use_cache unless given, and off in training.
+        which sees another. `use_cache` is config.use_cache unless given, and off in training. `source` is what
+        cross-attention reads, unless the cache holds it.
         """
         spec, config = self.spec, self.config
         output_attentions = given(output_attentions, config.output_attentions)
@@ -181,13 +187,21 @@ class DecoderModel(PreTrainedModel):
             function=eager if output_attentions and self.attention is sdpa else self.attention,
             rotary=self._tables(positions, longest, x.dtype),
             weights=[] if output_attentions else None,
+            bias=self.position_bias,
         )
+        if cache is not None and cache.cross is not None:
+            source = cache.cross
+        if source is not None:
+            context.reading = self._reading(source, layout, cache is not None, context)
         if cache is not None:
+            cache.cross = source
             separate = torch.is_grad_enabled() and len(set(starts)) > 1
             appends = cache.append(layout, counts, separate)
             context.appends = [(appends[store], index) for store, index in cache.slots]
         states = [x] if output_hidden_states else None
         for layer in self.layers:
+            if spec.layer_dropout and self.training and float(torch.rand(())) < spec.layer_dropout:
+                continue
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(layer, x, context, use_reentrant=False)
             else:
@@ -198,8 +212,12 @@ class DecoderModel(PreTrainedModel):
             x = self.norm(x)
             if states is not None:
                 states[-1] = x
+        if spec.final_dropout:
+            x = dropout(x, spec.final_dropout, self.training)
         if cache is not None:
             cache.advance(counts)
+            if source is not None:
+                source.settle()
         return Decoded(
             x,
             layout,
@@ -207,7 +225,16 @@ class DecoderModel(PreTrainedModel):
             cache,
             None if states is None else tuple(layout.scatter(state) for state in states),
             None if context.weights is None else tuple(context.weights),
+            None if context.reading is None or not output_attentions else tuple(context.reading.weights or ()),
         )
+
+    def _reading(self, source: CrossMemory, layout: Layout, keep: bool, context: CausalContext) -> Reading:
+        if source.rows != layout.batch:
+            raise InputError(
+                f"The decoder's input has {layout.batch} rows; {source.rows} sources are there to read.",
+                "Pass one source a row.",
+            )
+        return Reading(source, layout, context.function, keep, None if context.weights is None else [])
 
     def _cache(self, past: Cache | None, use_cache: bool | None, rows: int) -> Cache | None:
         if past is None:

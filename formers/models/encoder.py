@@ -13,8 +13,10 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.attention import AttentionContext, PositionBias, eager, sdpa
 from formers.layers.block import Block
+from formers.layers.dropout import dropout
 from formers.layers.embeddings import Embeddings
 from formers.layers.layout import Layout, Queries, Rectangle, plan
+from formers.layers.norms import make_norm
 from formers.layers.positions import positions_after_padding, rotary_table
 from formers.models.base import PreTrainedModel
 from formers.models.heads import TransformLayer
@@ -59,7 +61,7 @@ class EncoderModel(PreTrainedModel):
         make = spec.block or Block
         self.embeddings = (spec.embeddings or Embeddings)(spec)
         self.layers = nn.ModuleList(make(spec, index) for index in range(spec.blocks))
-        self.norm = nn.LayerNorm(spec.width, spec.norm_eps, bias=spec.norm_bias) if spec.norm_first else None
+        self.norm = make_norm(spec) if spec.has_final_norm else None
         self.position_bias = cast("PositionBias | None", spec.position_bias and spec.position_bias(spec))
         pooler = spec.head.pooler if add_pooling_layer else None
         self.pooler = None if pooler is None else TransformLayer(spec.width, pooler, spec)
@@ -154,6 +156,8 @@ class EncoderModel(PreTrainedModel):
         for position, index in enumerate(order):
             layer = self.layers[index]
             queries = last_queries if position == len(order) - 1 else None
+            if self.training and self.spec.layer_dropout and float(torch.rand(())) < self.spec.layer_dropout:
+                continue
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(layer, x, context, queries, use_reentrant=False)
             else:
@@ -164,6 +168,8 @@ class EncoderModel(PreTrainedModel):
             x = self.norm(x)
             if states is not None:
                 states[-1] = x
+        if self.spec.final_dropout:
+            x = dropout(x, self.spec.final_dropout, self.training)
         return Encoded(
             x,
             layout,

@@ -104,7 +104,7 @@ def prefixed(rules: Sequence[Rule], file: str, model: str) -> list[Rule]:
             return replace(rule, file=file + rule.file, model=model + rule.model, copy=copy)
         return replace(rule, file=file + rule.file, models=tuple(model + name for name in rule.models))
 
-    rest = [Rename(file.rstrip("."), model.rstrip("."))] if model else []
+    rest = [Rename(file.rstrip("."), model.rstrip("."))] if model and file else []
     return [*map(below, rules), *rest]
 
 

@@ -164,10 +164,13 @@ def fill(
     """Give every tensor of a model on the meta device its values from `weights`, or random ones where it has none."""
     info = LoadingInfo()
     find = Finder(model, weights.keys())
-    tied = _tied(model)
+    model.untied.update(_apart(model, find, weights))
+    tied = model.ties()
     new: list[str] = []
     for name in [name for name in model.state_dict() if name not in tied]:
-        where = find(name)
+        where = find(name) or next(
+            filter(None, (find(other) for other, origin in tied.items() if origin == name)), None
+        )
         target = model.get_parameter(name)
         found = None if where is None else keys.read(where, weights.tensor(where.key))
         if found is None:
@@ -195,6 +198,18 @@ def fill(
     model.tie_weights()
     initialise(model, new)
     return info
+
+
+def _apart(model: PreTrainedModel, find: Finder, weights: Weights) -> Iterable[str]:
+    """The tied parameters that a checkpoint has twice, with different values."""
+    for name, origin in model.ties().items():
+        own, shared = find(name), find(origin)
+        if own is None or shared is None or own == shared:
+            continue
+        first, second = (keys.read(where, weights.tensor(where.key)) for where in (own, shared))
+        same = first.shape == second.shape and first.dtype == second.dtype
+        if not same or (first.data_ptr() != second.data_ptr() and not torch.equal(first, second)):
+            yield name
 
 
 class Finder:
@@ -231,7 +246,7 @@ def own_names(model: PreTrainedModel, state: Mapping[str, Tensor]) -> Mapping[st
     if all(name in own for name in state):
         return state
     find = Finder(model, state)
-    tied = _tied(model)
+    tied = model.ties()
     found: dict[str, Tensor] = {}
     for name in own:
         if name in state:
@@ -264,10 +279,6 @@ def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
 
 def _is_embedding(module: nn.Module) -> bool:
     return isinstance(module, nn.Embedding)
-
-
-def _tied(model: PreTrainedModel) -> Mapping[str, str]:
-    return model.tied if model.config.tie_word_embeddings else {}
 
 
 def _assign(model: nn.Module, name: str, parameter: nn.Parameter) -> None:

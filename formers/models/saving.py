@@ -54,7 +54,7 @@ def save(
 
 def checkpoint_tensors(model: PreTrainedModel, state_dict: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The model's tensors under the names of checkpoints, tied ones once."""
-    tied = model.tied if model.config.tie_word_embeddings else {}
+    tied = model.ties()
     own = {name: tensor for name, tensor in (state_dict or model.state_dict()).items() if name not in tied}
     return keys.write(own, model.place, copies=not tied)
 

@@ -54,6 +54,12 @@ class HeadSpec:
     qa_dropout: float = 0.0
     masked_lm: Transform | None = None
     decoder_bias: bool = True
+    # A bias of the vocabulary's logits (1, V) that is not trained (BART, Marian).
+    logits_bias: bool = False
+    # An encoder–decoder's decoder inputs from labels, (labels, config); None for `seq2seq.shift_right`.
+    shift: Callable[[Tensor, PreTrainedConfig], Tensor] | None = None
+    # Without decoder inputs an encoder–decoder reads its own inputs, shifted (BART, mBART).
+    own_inputs: bool = False
     pooling: Pooling = "cls"
     # How choices are pooled; None: as `pooling`.
     choice_pooling: Pooling | None = None
@@ -95,6 +101,8 @@ class ModelSpec:
     norm_outputs: bool = False
     # A norm after the last block; None: where the norms come first.
     final_norm: bool | None = None
+    # Whether the first block has a norm before its attention, where norms come first.
+    first_norm: bool = True
     # Attention and feed-forward read the same input, under one norm or two.
     parallel: bool = False
     parallel_norms: int = 2
@@ -106,6 +114,10 @@ class ModelSpec:
     positions: int | None = None
     # Positions count from padding_id + 1 over real tokens only (RoBERTa, MPNet).
     positions_after: int | None = None
+    # The first position, where padding counts as well (BART, mBART).
+    position_offset: int = 0
+    # Positions are sines, then cosines, of fixed rates: see `layers.positions.Sinusoids`.
+    sinusoids: Literal["open", "closed"] | None = None
     # A new model's positions start as sines and cosines (Vaswani et al., 2017).
     sinusoidal_positions: bool = False
     token_types: int = 0
@@ -115,8 +127,9 @@ class ModelSpec:
     # Width of one head; None: width / heads.
     head_width: int | None = None
     attention_bias: bool = True
-    # Bias of the attention's output; None: `attention_bias`.
+    # Bias of the attention's output, and of its keys; None: `attention_bias`.
     output_bias: bool | None = None
+    key_bias: bool | None = None
     ff_bias: bool = True
     gated: bool = False
     causal: bool = False
@@ -129,6 +142,10 @@ class ModelSpec:
     attention_output_dropout: float | None = None
     ff_output_dropout: float | None = None
     embedding_dropout: float | None = None
+    # After the last norm.
+    final_dropout: float = 0.0
+    # How likely a training leaves a layer out (Fan et al., 2020).
+    layer_dropout: float = 0.0
     # Which stored block each layer runs; None: one block a layer.
     shared_layers: tuple[int, ...] | None = None
     windows: tuple[int | None, ...] | None = None
@@ -153,6 +170,12 @@ class ModelSpec:
     embeddings: Callable[[ModelSpec], nn.Module] | None = None
     position_bias: Callable[[ModelSpec], nn.Module] | None = None
     block: Callable[[ModelSpec, int], nn.Module] | None = None
+    # A decoder's layers read states of this width by cross-attention; None: they have none.
+    cross_width: int | None = None
+    # The encoder whose states this decoder reads, in an encoder–decoder.
+    encoder: ModelSpec | None = None
+    # Whether encoder, decoder and logits share the embeddings; None: as config.tie_word_embeddings says.
+    shared_embeddings: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "width", "heads", "ff_width"):
@@ -191,7 +214,7 @@ class ModelSpec:
     @property
     def first_position(self) -> int:
         """The position of a sequence's first token."""
-        return 0 if self.positions_after is None else self.positions_after + 1
+        return self.position_offset if self.positions_after is None else self.positions_after + 1
 
     @property
     def attention_scale(self) -> float:
@@ -219,6 +242,15 @@ DECODER: Mapping[str, str] = {
     "ForTokenClassification": "DecoderForTokenClassification",
 }
 
+# What it is for an encoder–decoder.
+SEQ2SEQ: Mapping[str, str] = {
+    "ForConditionalGeneration": "Seq2SeqForConditionalGeneration",
+    "ForQuestionAnswering": "Seq2SeqForQuestionAnswering",
+    "ForSequenceClassification": "Seq2SeqForSequenceClassification",
+    "MTModel": "Seq2SeqForConditionalGeneration",
+    "Model": "Seq2Seq",
+}
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -240,3 +272,7 @@ class Definition:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     # Heads whose architecture has another name than the head.
     architectures: Mapping[str, str] = field(default_factory=dict)
+    # The bare model that heads stand on.
+    base: Literal["Model", "EncoderModel", "DecoderModel"] = "Model"
+    # The models that stand on one half of an encoder–decoder, with that half's definition.
+    halves: Mapping[str, Definition] = field(default_factory=dict)

@@ -108,6 +108,8 @@ def spec(config: ModernBertConfig) -> ModelSpec:
         norm_eps=config.norm_eps,
         norm_bias=config.norm_bias,
         norm_first=True,
+        # The embeddings are normalised already.
+        first_norm=False,
         pad_token_id=config.pad_token_id,
         attention_bias=config.attention_bias,
         ff_bias=config.mlp_bias,
