@@ -59,6 +59,7 @@ class Conditioned:
         # What the encoder returned, one row a source; `_rows` are the sources of the rows that are decoded.
         self.encoded: Any = source.outputs
         self._rows: list[int] | None = None
+        self._read = False
 
     def new_cache(self, rows: int, capacity: int | None = None) -> Any:
         """An empty cache of the model."""
@@ -68,8 +69,10 @@ class Conditioned:
         self, ids: Tensor, attention_mask: Tensor | None = None, past_key_values: Any = None, **arguments: Any
     ) -> Any:
         """The model's output for decoder ids (B, T)."""
-        if self.encoded is None:
-            given: dict[str, Any] = {**self.source.inputs, "attention_mask": self.source.mask}
+        if self._read and past_key_values is not None:
+            given: dict[str, Any] = {}
+        elif self.encoded is None:
+            given = {**self.source.inputs, "attention_mask": self.source.mask}
         else:
             given = {"encoder_outputs": self._encoded(), "attention_mask": _chosen(self.source.mask, self._rows)}
         output = self.model(
@@ -79,6 +82,7 @@ class Conditioned:
             **given,
             **arguments,
         )
+        self._read = True
         if self.encoded is None:
             self.encoded = BaseModelOutput(
                 output.encoder_last_hidden_state, output.encoder_hidden_states, output.encoder_attentions
