@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, processors
 
@@ -15,6 +16,9 @@ from formers.tokenization.engine import Engines
 from formers.tokenization.families import FAIRSEQ_TOKENS, files
 from formers.tokenization.special import Token
 from formers.tokenization.tokenizer import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # The mask is looked for in the text as it is after normalization.
 _TOKENS: dict[str, Token] = {
@@ -89,6 +93,13 @@ class TranslationTokenizer(PreTrainedTokenizerFast):
     def set_tgt_lang_special_tokens(self, lang: str) -> None:
         """Frame texts as targets in this language from now on, inputs too; `text_target` needs no such call."""
         self.set_src_lang_special_tokens(lang)
+
+    def speaking(self, language: str) -> Self:
+        """A tokenizer on the same engine whose inputs are in `language`; this one stays as it is."""
+        other = copy(self)
+        other.init_kwargs = {**self.init_kwargs, "src_lang": language}
+        other._engines, other._language = self._engines.framed(language, lambda: self._frame(language)), language
+        return other
 
     def prepare_seq2seq_batch(
         self,
