@@ -23,6 +23,7 @@ class PreTrainedTokenizerBase:
     """An engine with named special tokens. `PreTrainedTokenizerFast` adds calls, loading and saving."""
 
     vocab_files_names: ClassVar[dict[str, str]] = {"tokenizer_file": "tokenizer.json"}
+    optional_files: ClassVar[tuple[str, ...]] = ()
     special_defaults: ClassVar[Mapping[str, Token]] = {}
     options: ClassVar[Mapping[str, Any]] = {}
     recipe: ClassVar[Recipe | None] = None
@@ -209,6 +210,10 @@ class PreTrainedTokenizerBase:
         replace = replace_extra_special_tokens and replace_additional_special_tokens
         tokens = self.special.update(special_tokens_dict, replace)
         return self.add_tokens(tokens, special_tokens=True)
+
+    def kept_files(self) -> dict[str, bytes]:
+        """What the family's files hold that the engine cannot write, by their names in `vocab_files_names`."""
+        return {}
 
     @property
     def special_tokens_map(self) -> dict[str, str]:

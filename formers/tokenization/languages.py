@@ -12,6 +12,10 @@ def _codes(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _pairs(text: str) -> dict[str, str]:
+    return dict(pair.split("=") for pair in " ".join(text.split()).split(", "))
+
+
 MBART = _codes(
     """
     ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX
@@ -53,13 +57,36 @@ M2M100 = _codes(
     """
 )
 WMT21 = _codes("en ha is ja cs ru zh de")
+# Whisper's languages: English names by code, and further names.
+WHISPER = _pairs(
+    """
+    en=english, zh=chinese, de=german, es=spanish, ru=russian, ko=korean, fr=french, ja=japanese, pt=portuguese,
+    tr=turkish, pl=polish, ca=catalan, nl=dutch, ar=arabic, sv=swedish, it=italian, id=indonesian, hi=hindi,
+    fi=finnish, vi=vietnamese, he=hebrew, uk=ukrainian, el=greek, ms=malay, cs=czech, ro=romanian, da=danish,
+    hu=hungarian, ta=tamil, no=norwegian, th=thai, ur=urdu, hr=croatian, bg=bulgarian, lt=lithuanian, la=latin,
+    mi=maori, ml=malayalam, cy=welsh, sk=slovak, te=telugu, fa=persian, lv=latvian, bn=bengali, sr=serbian,
+    az=azerbaijani, sl=slovenian, kn=kannada, et=estonian, mk=macedonian, br=breton, eu=basque, is=icelandic,
+    hy=armenian, ne=nepali, mn=mongolian, bs=bosnian, kk=kazakh, sq=albanian, sw=swahili, gl=galician, mr=marathi,
+    pa=punjabi, si=sinhala, km=khmer, sn=shona, yo=yoruba, so=somali, af=afrikaans, oc=occitan, ka=georgian,
+    be=belarusian, tg=tajik, sd=sindhi, gu=gujarati, am=amharic, yi=yiddish, lo=lao, uz=uzbek, fo=faroese,
+    ht=haitian creole, ps=pashto, tk=turkmen, nn=nynorsk, mt=maltese, sa=sanskrit, lb=luxembourgish, my=myanmar,
+    bo=tibetan, tl=tagalog, mg=malagasy, as=assamese, tt=tatar, haw=hawaiian, ln=lingala, ha=hausa, ba=bashkir,
+    jw=javanese, su=sundanese, yue=cantonese
+    """
+)
+WHISPER_ALIASES = _pairs(
+    """
+    burmese=my, valencian=ca, flemish=nl, haitian=ht, letzeburgesch=lb, pushto=ps, panjabi=pa, moldavian=ro,
+    moldovan=ro, sinhalese=si, castilian=es, mandarin=zh
+    """
+)
 
 
-def unknown_language(given: object, known: Iterable[str]) -> InputError:
-    """The error for a language that a model does not have: names those that look like it, and how many there are."""
-    codes = sorted(known)
-    name = str(given)
-    near = get_close_matches(name, codes, n=5) or [code for code in codes if code[:2].lower() == name[:2].lower()][:5]
+def unknown_language(given: object, codes: Iterable[str], names: Iterable[str] = ()) -> InputError:
+    """The error for a language that a model does not have: how many it has, and those that `given` may stand for."""
+    codes, name = sorted(codes), str(given)
+    near = get_close_matches(name, [*codes, *names], n=5)
+    near = near or [code for code in codes if code[:2].lower() == name[:2].lower()][:5]
     hint = (
         f"Near ones are {', '.join(map(repr, near))}" if near else f"They begin with {', '.join(map(repr, codes[:5]))}"
     )

@@ -48,7 +48,7 @@ def load_files(cls: type[Kind], files: ModelFiles, inputs: Sequence[Any], settin
         from formers.tokenization import gguf
 
         return make(cls, {**gguf.read(path), "name_or_path": files.name}, inputs, settings)
-    found = _config(files)
+    found = _config(cls, files)
     sources = _sources(cls, files, from_vocabulary=bool(settings.pop("from_slow", False)))
     if "tokenizer_file" in sources:
         # The file says where bos and eos go; these settings only describe it, unless the caller gives them.
@@ -89,10 +89,17 @@ def make(cls: type[Kind], found: dict[str, Any], inputs: Sequence[Any], settings
     return tokenizer
 
 
-def _config(files: ModelFiles) -> dict[str, Any]:
+def _config(cls: type[PreTrainedTokenizerFast], files: ModelFiles) -> dict[str, Any]:
     config = files.read_json(CONFIG_FILE) if files.find(CONFIG_FILE) else {}
     # Paths in a model's file would point outside of it; the class was chosen before.
-    for name in (*SOURCES, "tokenizer_class", "auto_map", "special_tokens_map_file", "init_inputs"):
+    for name in (
+        *SOURCES,
+        *cls.vocab_files_names,
+        "tokenizer_class",
+        "auto_map",
+        "special_tokens_map_file",
+        "init_inputs",
+    ):
         config.pop(name, None)
     return {name: _revived(value) for name, value in config.items()}
 
@@ -107,20 +114,21 @@ def _revived(value: Any) -> Any:
 
 
 def _sources(cls: type[PreTrainedTokenizerFast], files: ModelFiles, from_vocabulary: bool) -> dict[str, Any]:
-    whole = None if from_vocabulary else files.find(TOKENIZER_FILE)
-    names = {name: file for name, file in cls.vocab_files_names.items() if name != "tokenizer_file"}
-    if whole is not None:
-        found: dict[str, Any] = {"tokenizer_file": str(whole)}
-        # The SentencePiece file is saved again with the tokenizer; the others are made from the engine.
-        vocab = names.get("vocab_file", "")
-        model = files.find(vocab) if vocab.endswith(".model") else None
-        return found if model is None else {**found, "vocab_file": str(model)}
+    names = dict(cls.vocab_files_names)
+    whole = files.find(TOKENIZER_FILE) if names.pop("tokenizer_file", None) and not from_vocabulary else None
     found = {name: str(path) for name, file in names.items() if (path := files.find(file)) is not None}
-    if len(found) < len(names) or not names:
-        wanted = " and ".join(names.values())
+    if whole is not None:
+        # SentencePiece files are saved again with the tokenizer; the others are made from the engine.
+        kept = {
+            name: path for name, path in found.items() if names[name].endswith(".model") or name in cls.optional_files
+        }
+        return {"tokenizer_file": str(whole), **kept}
+    missing = [file for name, file in names.items() if name not in found and name not in cls.optional_files]
+    if missing or (not names and "tokenizer_file" in cls.vocab_files_names):
+        lacking = [TOKENIZER_FILE] if "tokenizer_file" in cls.vocab_files_names else []
         raise ModelNotFoundError(
-            f"{files.name!r} has no {TOKENIZER_FILE}"
-            + (f" and no {wanted}" if wanted else "")
+            f"{files.name!r} has no "
+            + " and no ".join([*lacking, *([" and ".join(missing)] if missing else [])])
             + f", which {cls.__name__} needs.",
             "Check the name, or load the tokenizer of the model it was made from.",
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import AddedToken, Tokenizer
 
 from formers.errors import ConfigError, InputError, UnsupportedError
-from formers.hub.atomic import write_json, write_text
+from formers.hub.atomic import write_bytes, write_json, write_text
 from formers.hub.paths import is_inside
 from formers.tokenization.engine import derive
 from formers.tokenization.load import (
@@ -80,7 +80,10 @@ def save_vocabulary(
         return (str(copy),)
     with TemporaryDirectory(dir=target) as draft:
         written = [Path(path) for path in tokenizer._engines.base.model.save(draft, prefix)]
-        return tuple(str(path.replace(target / path.name)) for path in written)
+        paths = [path.replace(target / path.name) for path in written]
+    for name, data in tokenizer.kept_files().items():
+        paths.append(write_bytes(_named(target, tokenizer.vocab_files_names[name], prefix), data))
+    return tuple(str(path) for path in paths)
 
 
 def _named(folder: Path, name: str, prefix: str | None) -> Path:
@@ -107,7 +110,8 @@ def _from_sentencepiece(tokenizer: PreTrainedTokenizerFast) -> bool:
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    config = {name: _plain(value) for name, value in tokenizer.init_kwargs.items() if name not in _PRIVATE}
+    settings = {**tokenizer.init_kwargs, **{name: getattr(tokenizer, name) for name in tokenizer.options}}
+    config = {name: _plain(value) for name, value in settings.items() if name not in _PRIVATE}
     if "add_bos_token" in tokenizer.options:
         config.update(add_bos_token=tokenizer.add_bos_token, add_eos_token=tokenizer.add_eos_token)
     config.update(tokenizer.special_tokens_map)

@@ -93,7 +93,14 @@ def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Pa
 
 def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> None:
     """Warn of arguments without an effect: the reference takes them in silence, typing errors included."""
-    known = {*_SETTINGS, *SOURCES, *cls.options, *NAMES, *(_FRAME_SETTINGS if has_bos_eos_frame(cls) else ())}
+    known = {
+        *_SETTINGS,
+        *SOURCES,
+        *cls.vocab_files_names,
+        *cls.options,
+        *NAMES,
+        *(_FRAME_SETTINGS if has_bos_eos_frame(cls) else ()),
+    }
     for name in names:
         if name not in known and (name in _FRAME_SETTINGS or not name.endswith("_token")):
             from difflib import get_close_matches
