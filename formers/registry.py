@@ -151,6 +151,7 @@ TOKENIZERS: dict[str, str] = {
     "Qwen2Tokenizer": "families",
     "RobertaTokenizer": "families",
     "T5Tokenizer": "text2text",
+    "WhisperTokenizer": "whisper",
     "XLMRobertaTokenizer": "families",
 }
 
