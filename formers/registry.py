@@ -174,6 +174,18 @@ TASKS: dict[str, Task] = {
     "text-generation": Task(
         "text_generation:TextGenerationPipeline", "AutoModelForCausalLM", "HuggingFaceTB/SmolLM2-135M-Instruct"
     ),
+    "text2text-generation": Task(
+        "text2text_generation:Text2TextGenerationPipeline", "AutoModelForSeq2SeqLM", "google-t5/t5-base"
+    ),
+    "summarization": Task(
+        "text2text_generation:SummarizationPipeline", "AutoModelForSeq2SeqLM", "sshleifer/distilbart-cnn-12-6"
+    ),
+    "translation": Task(
+        "translation:TranslationPipeline",
+        "AutoModelForSeq2SeqLM",
+        "google-t5/t5-base",
+        ("en_to_fr", "en_to_de", "en_to_ro"),
+    ),
     "token-classification": Task(
         "token_classification:TokenClassificationPipeline",
         "AutoModelForTokenClassification",

@@ -26,6 +26,9 @@ OURS_ALONE = {
     "DataCollatorWithPacking",
     "ModelSpec",
     "QuestionAnsweringPipeline",
+    "SummarizationPipeline",
+    "Text2TextGenerationPipeline",
+    "TranslationPipeline",
 }
 
 

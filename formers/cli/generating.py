@@ -1,4 +1,4 @@
-"""`formers run text-generation`: prompts, settings, and text shown while it is made."""
+"""`formers run` of the tasks that generate: prompts, settings, and text shown while it is made."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from formers.cli.sampling import settings_of
 from formers.errors import InputError
 
 TASK = "text-generation"
-OPTIONS = (
-    "chat",
-    "do_sample",
-    "json_schema",
-    "max_new_tokens",
-    "num_return_sequences",
-    "regex",
-    "return_full_text",
-    "seed",
-    "system",
-    "temperature",
-    "top_p",
-)
-"""The options of this task alone; it takes `top_k` too."""
+SOURCED = ("summarization", "text2text-generation", "translation")
+"""The tasks that write a text from a text, with an encoder–decoder."""
+TASKS = (TASK, *SOURCED)
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("chat", "return_full_text", "system"), (TASK,)),
+    **dict.fromkeys(("src_lang", "tgt_lang"), ("translation",)),
+    **dict.fromkeys(("max_length", "min_length", "truncation"), SOURCED),
+    **dict.fromkeys(("do_sample", "json_schema", "max_new_tokens", "num_beams", "num_return_sequences"), TASKS),
+    **dict.fromkeys(("regex", "seed", "temperature", "top_p"), TASKS),
+}
+"""The options of these tasks alone, and the tasks that take them; all take `top_k` too."""
 
 
-def call_options(given: Mapping[str, Any]) -> dict[str, Any]:
+def call_options(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The keywords of the pipeline's call from the flags of the command."""
     settings = {name: value for name, value in given.items() if name not in ("chat", "system")}
     temperature, do_sample = settings.pop("temperature", None), settings.pop("do_sample", None)
     if settings.get("json_schema") is not None:
         settings["json_schema"] = _schema(settings["json_schema"])
-    settings.setdefault("return_full_text", False)
+    if task == TASK:
+        settings.setdefault("return_full_text", False)
     return settings_of(settings, temperature, do_sample)
 
 
@@ -73,8 +72,8 @@ def printable(text: str) -> str:
 
 
 def _said(prediction: Mapping[str, Any]) -> dict[str, Any]:
-    text = prediction["generated_text"]
-    return {**prediction, "generated_text": text if isinstance(text, str) else text[-1]["content"]}
+    text = prediction.get("generated_text")
+    return {**prediction, "generated_text": text[-1]["content"]} if isinstance(text, list) else dict(prediction)
 
 
 def _schema(file: str) -> Any:

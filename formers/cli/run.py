@@ -19,7 +19,7 @@ from formers.cli.report import ProgressLine, exit_codes
 from formers.cli.rows import STDIO, Row, Rows, from_file, from_texts
 from formers.cli.sampling import device_of
 from formers.cli.writers import Shown, writing
-from formers.registry import TASK_ALIASES, TASKS
+from formers.registry import TASK_ALIASES, TASKS, language_pair, task_name
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "aggregation_strategy": ("token-classification",),
@@ -30,8 +30,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "question": ("question-answering",),
     "question_column": ("question-answering",),
     "targets": ("fill-mask",),
-    "top_k": ("fill-mask", "question-answering", "text-classification", "text-generation"),
-    **dict.fromkeys(generating.OPTIONS, (generating.TASK,)),
+    "top_k": ("fill-mask", "question-answering", "text-classification", *generating.TASKS),
+    **generating.OPTIONS,
 }
 """The options that not every task takes, and the tasks that take them."""
 
@@ -39,9 +39,12 @@ PREDICTED: dict[str, tuple[str, ...]] = {
     "feature-extraction": ("features",),
     "fill-mask": ("token_str", "sequence", "score"),
     "question-answering": ("answer", "score"),
+    "summarization": ("summary_text",),
     "text-classification": ("label", "score"),
     "text-generation": ("generated_text",),
+    "text2text-generation": ("generated_text",),
     "token-classification": ("word", "entity", "score"),
+    "translation": ("translation_text",),
     "zero-shot-classification": ("label", "score"),
 }
 """The keys of a prediction that a table shows."""
@@ -56,11 +59,23 @@ def _task_option(name: str, help: str, **settings: Any) -> Any:
 
 
 def _generation_option(help: str, *names: str, **settings: Any) -> Any:
-    return _option("For text-generation", help, *names, **settings)
+    return _option(f"For {', '.join(generating.TASKS)}", help, *names, **settings)
+
+
+def _one_task_option(task: str, help: str, *names: str, **settings: Any) -> Any:
+    return _option(f"For {task}", help, *names, **settings)
+
+
+_SOURCED = ", ".join(generating.SOURCED)
 
 
 def run(
-    task: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted({*TASKS, *TASK_ALIASES}))}.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help=f"One of: {', '.join(sorted({*TASKS, *TASK_ALIASES}))}; or translation_en_to_fr and the like."
+        ),
+    ],
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to work on; without any, stdin is read.")
     ] = None,
@@ -124,22 +139,44 @@ def run(
     ] = None,
     do_sample: Annotated[
         bool | None,
-        _generation_option("Draw tokens, or take the likeliest (default: draw).", "--do-sample/--no-do-sample"),
+        _generation_option(
+            "Draw tokens, or take the likeliest (default: draw in text-generation).", "--do-sample/--no-do-sample"
+        ),
     ] = None,
     temperature: Annotated[
-        float | None, _generation_option("Higher is more varied, 0 takes the likeliest (default: 0.7).", min=0)
+        float | None,
+        _generation_option("Higher is more varied, 0 takes the likeliest (default: 0.7 in text-generation).", min=0),
     ] = None,
     top_p: Annotated[float | None, _generation_option("Draw from the likeliest that make up this share.")] = None,
     seed: Annotated[int | None, _generation_option("The same prompt gets the same text.")] = None,
+    num_beams: Annotated[
+        int | None,
+        _generation_option("Texts to follow at once, of which the likeliest is kept (default: 1 or 4).", min=1),
+    ] = None,
     num_return_sequences: Annotated[int | None, _generation_option("How many texts a prompt.", min=1)] = None,
     json_schema: Annotated[str | None, _generation_option("The text is JSON of this schema.", metavar="FILE")] = None,
     regex: Annotated[str | None, _generation_option("The text matches this regular expression.")] = None,
-    chat: Annotated[
-        bool | None, _generation_option("The prompt is a message to answer, not a text to continue.", "--chat")
+    max_length: Annotated[
+        int | None, _one_task_option(_SOURCED, "The longest answer, in tokens, the first one included.", min=1)
     ] = None,
-    system: Annotated[str | None, _generation_option("With --chat: what the model is told before all else.")] = None,
+    min_length: Annotated[int | None, _one_task_option(_SOURCED, "The shortest answer, in tokens.", min=0)] = None,
+    truncation: Annotated[
+        bool | None,
+        _one_task_option(
+            _SOURCED, "Cut texts to what the model is made for, or refuse.", "--truncation/--no-truncation"
+        ),
+    ] = None,
+    src_lang: Annotated[str | None, _one_task_option("translation", "The language of the texts, as en_XX.")] = None,
+    tgt_lang: Annotated[str | None, _one_task_option("translation", "The language to translate into.")] = None,
+    chat: Annotated[
+        bool | None,
+        _one_task_option(generating.TASK, "The prompt is a message to answer, not a text to continue.", "--chat"),
+    ] = None,
+    system: Annotated[
+        str | None, _one_task_option(generating.TASK, "With --chat: what the model is told before all else.")
+    ] = None,
     return_full_text: Annotated[
-        bool | None, _generation_option("Repeat the prompt before the new text.", "--return-full-text")
+        bool | None, _one_task_option(generating.TASK, "Repeat the prompt before the new text.", "--return-full-text")
     ] = None,
 ) -> None:
     """Run a task on texts, or on the lines or rows of a file.
@@ -163,7 +200,13 @@ def run(
         "temperature": temperature,
         "top_p": top_p,
         "seed": seed,
+        "num_beams": num_beams,
         "num_return_sequences": num_return_sequences,
+        "max_length": max_length,
+        "min_length": min_length,
+        "truncation": truncation,
+        "src_lang": src_lang,
+        "tgt_lang": tgt_lang,
         "json_schema": json_schema,
         "regex": regex,
         "chat": chat,
@@ -185,8 +228,8 @@ def run(
 
     prompt = generating.prompter(options)
     with exit_codes(), _source(name, texts, input, input_format) as rows:
-        if name == generating.TASK:
-            options = generating.call_options(options)
+        if name in generating.TASKS:
+            options = generating.call_options(name, options)
         if where["question"] is not None:
             rows = rows.with_column("question", where["question"])
         fields = _fields(name, rows, column, where["question_column"], where["pair_column"])
@@ -194,7 +237,7 @@ def run(
         with writing(output, format, shown) as writer, ProgressLine(rows.total, shown=not terminal) as progress:
             from formers import pipeline
 
-            pipe = pipeline(name, **_given(loading))
+            pipe = pipeline(task if language_pair(task) else name, **_given(loading))
             if texts and name == generating.TASK and terminal and _single(texts, output_format, options):
                 generating.show(pipe, prompt(texts[0]), options)
                 return
@@ -203,7 +246,7 @@ def run(
                 handed_over = _handed_over(chain([first], rows), rows.ready, fields, waiting, prompt)
                 for result in pipe(handed_over, **options):
                     row = waiting.popleft()
-                    writer.write(row, generating.flat(result) if name == generating.TASK else result)
+                    writer.write(row, generating.flat(result) if name in generating.TASKS else result)
                     progress.advance(row.position)
 
 
@@ -265,8 +308,8 @@ def _fields(
 
 
 def _task(name: str) -> str:
-    task = TASK_ALIASES.get(name, name)
-    if task in TASKS:
+    task = task_name(name)
+    if task is not None:
         return task
     names = sorted({*TASKS, *TASK_ALIASES})
     near = get_close_matches(name, names, n=3, cutoff=0.5) or names

@@ -17,7 +17,7 @@ from formers.errors import InputError
 from formers.pipelines.batching import ACCELERATOR_TOKENS, CPU_TOKENS, by_length, in_order, windows
 from formers.pipelines.encoding import TOKENIZER_ARGUMENTS, Row, TextEncoder, TextOptions
 from formers.pipelines.notice import warn
-from formers.registry import AUTO_CLASSES, TASKS, public_names
+from formers.registry import AUTO_CLASSES, TASKS, public_names, task_name
 
 if TYPE_CHECKING:
     from formers.models.base import PreTrainedModel
@@ -63,6 +63,8 @@ class Pipeline(ABC, Generic[O]):
     Options: ClassVar[type[Any]]
     # Inputs that are tokenized and sorted together, at most.
     window: ClassVar[int] = 2048
+    # Keywords that a subclass takes beside its options.
+    further: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -165,8 +167,15 @@ class Pipeline(ABC, Generic[O]):
             elif known in names:
                 changes[known] = value
             else:
-                raise _unknown(name, sorted(names | TOKENIZER_ARGUMENTS | set(self.Options.aliases)), type(self))
+                raise self._unknown(name, sorted(names | TOKENIZER_ARGUMENTS | set(self.Options.aliases)))
         return dataclasses.replace(self.defaults, tokenizer_arguments=arguments, **changes)
+
+    def _unknown(self, name: str, known: Sequence[str]) -> InputError:
+        near = difflib.get_close_matches(name, [*known, *self.further], n=3)
+        meant = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        return InputError(
+            f"{type(self).__name__} has no option {name!r}.", f"{meant}The options are: {', '.join(known)}."
+        )
 
     # Running.
 
@@ -234,7 +243,7 @@ class Pipeline(ABC, Generic[O]):
     def _require_head(self) -> None:
         """Refuse a model of ours whose head is another task's."""
         name = type(self.bare_model).__name__
-        task = TASKS.get(self.task)
+        task = TASKS.get(task_name(self.task) or "")
         if task is None or task.auto == "AutoModel" or name not in public_names():
             return
         if not name.endswith(AUTO_CLASSES[task.auto]):
@@ -314,9 +323,3 @@ def _flat(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             if inner in given:
                 raise InputError(f"{inner!r} is given twice, by name and in {name}.", "Give it once.")
             yield inner, inner_value
-
-
-def _unknown(name: str, known: Sequence[str], pipeline: type) -> InputError:
-    near = difflib.get_close_matches(name, known, n=3)
-    meant = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return InputError(f"{pipeline.__name__} has no option {name!r}.", f"{meant}The options are: {', '.join(known)}.")

@@ -69,9 +69,10 @@ class Row:
 def position_limit(model: PreTrainedModel) -> int | None:
     """The longest input, in tokens, that the model has position embeddings for; None where there is no table."""
     spec = getattr(model, "spec", None)
-    if spec is None or spec.positions is None:
+    spec = getattr(spec, "encoder", None) or spec
+    if spec is None or spec.positions is None or spec.sinusoids == "computed":
         return None
-    return int(spec.positions - (0 if spec.positions_after is None else spec.positions_after + 1))
+    return int(spec.positions - spec.first_position)
 
 
 class TextEncoder:
@@ -101,28 +102,35 @@ class TextEncoder:
         *,
         strategy: str = "longest_first",
         wanted: Mapping[str, bool] = MappingProxyType({}),
+        declared: bool = True,
     ) -> list[Row]:
         """One row a text, over-long texts treated as `options.truncation` says.
 
         `strategy` is how they are shortened where the options name none; `wanted` are further outputs of the tokenizer,
-        such as return_offsets_mapping.
+        such as return_offsets_mapping. Without `declared` only the model's positions limit a text, not what the
+        tokenizer is made for.
         """
+        limit = self.limit if declared else self.positions
         alone = [index for index, text in enumerate(texts) if type(text) is not tuple]
         if len(alone) == len(texts):
-            return self._same_kind(texts, options, strategy, wanted)
+            return self._same_kind(texts, options, strategy, wanted, limit)
         rows: list[Row | None] = [None] * len(texts)
         pairs = [index for index, text in enumerate(texts) if type(text) is tuple]
         for places in (alone, pairs) if alone else (pairs,):
-            same = self._same_kind([texts[index] for index in places], options, strategy, wanted)
+            same = self._same_kind([texts[index] for index in places], options, strategy, wanted, limit)
             for index, row in zip(places, same, strict=True):
                 rows[index] = row
         return [row for row in rows if row is not None]
 
     def _same_kind(
-        self, texts: Sequence[Text], options: TextOptions, strategy: str, wanted: Mapping[str, bool]
+        self,
+        texts: Sequence[Text],
+        options: TextOptions,
+        strategy: str,
+        wanted: Mapping[str, bool],
+        limit: int | None,
     ) -> list[Row]:
         rows = self._tokenize(texts, options, wanted)
-        limit = self.limit
         asked = None if options.truncation is False else options.max_length
         if asked is not None and (limit is None or asked < limit):
             limit = asked

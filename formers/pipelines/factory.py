@@ -14,7 +14,7 @@ import torch
 from formers.errors import InputError
 from formers.hub.files import ModelFiles, Source, resolve
 from formers.pipelines.base import Pipeline, resolve_device, resolve_dtype
-from formers.registry import AUTO_CLASSES, TASK_ALIASES, TASKS
+from formers.registry import AUTO_CLASSES, TASK_ALIASES, TASKS, language_pair, task_name
 
 if TYPE_CHECKING:
     from formers.configuration import PreTrainedConfig
@@ -96,10 +96,9 @@ def pipeline(
     loading: dict[str, Any] = {**source, **_once(model_kwargs, source)}
     if task is None:
         task = _task_of(model, Source(**{name: loading[name] for name in _SOURCE if name in loading}))
-    task = check_task(task)
+    kind = check_task(task)
     if model is None:
-        model = TASKS[task].default_model
-        logger.info("No model was given: %s uses %s.", task, model)
+        model = _default_model(task)
     if device is not None and device_map is not None:
         raise InputError("Both device and device_map are given.", "Pass one of them.")
     chosen = _dtype(dtype, torch_dtype, loading)
@@ -109,17 +108,17 @@ def pipeline(
         asked = device_map if device_map is not None else loading.get("device_map")
         loading["device_map"] = resolve_device(device) if asked is None else asked
         loading["dtype"] = chosen
-        auto = getattr(import_module("formers.models.auto"), TASKS[task].auto)
+        auto = getattr(import_module("formers.models.auto"), TASKS[kind].auto)
         loaded = auto.from_pretrained(model, **loading, **({} if config is None else {"config": config}))
     elif model_kwargs or not isinstance(config, (str, PathLike, type(None))):
         raise InputError(
             "A loaded model is given with model_kwargs or a configuration.", "Pass the model's name instead."
         )
-    build = pipeline_class or _class_of(task)
+    build = pipeline_class or _class_of(kind)
     return build(
         loaded,
         _tokenizer(tokenizer, model if made else config, loading),
-        task=task,
+        task=kind if language_pair(task) is None else task,
         device=None if getattr(loaded, "hf_device_map", None) else loaded.device if made else device,
         dtype=None if made else chosen,
         batch_size=batch_size,
@@ -136,12 +135,30 @@ def get_supported_tasks() -> list[str]:
 
 def check_task(task: str) -> str:
     """The task's own name for a name or an alias; InputError with near names for an unknown one."""
-    known = TASK_ALIASES.get(task, task)
-    if known in TASKS:
+    known = task_name(str(task))
+    if known is not None:
         return known
     near = difflib.get_close_matches(str(task), get_supported_tasks(), n=3, cutoff=0.5)
     meant = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise InputError(f"There is no task {task!r}.", f"{meant}The tasks are: {', '.join(get_supported_tasks())}.")
+
+
+def _default_model(task: str) -> str:
+    """The model that a task uses where none is given; says so, unless it is installed with formers."""
+    entry = TASKS[check_task(task)]
+    if entry.pairs and task.removeprefix("translation_") not in entry.pairs:
+        ours = " or ".join(f"translation_{pair}" for pair in entry.pairs)
+        raise InputError(f"{task} has no model of its own.", f"Pass model=, or use {ours}.")
+    from formers.hub.packages import find_package
+
+    installed = find_package(entry.default_model) is not None
+    logger.log(
+        logging.INFO if installed else logging.WARNING,
+        "No model was given: %s uses %s. Pass model= to choose one.",
+        task,
+        entry.default_model,
+    )
+    return entry.default_model
 
 
 def _class_of(task: str) -> type[Pipeline[Any]]:
@@ -187,7 +204,7 @@ def _task_of(model: Any, source: Source) -> str:
     if isinstance(model, (str, PathLike)):
         files = resolve(model, source)
         tag = _card_tag(files)
-        if TASK_ALIASES.get(tag, tag) in TASKS:
+        if task_name(tag) is not None:
             return tag
         names = files.read_config().get("architectures") or []
     else:

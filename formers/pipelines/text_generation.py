@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from formers.errors import InputError
-from formers.generation.config import GenerationConfig, over
+from formers.generation.config import GenerationConfig, names, over
 from formers.generation.generate import continuations
 from formers.pipelines.base import Pipeline, Prepared
 from formers.pipelines.encoding import Row, require_text, rows_of
@@ -71,6 +71,7 @@ class TextGenerationPipeline(Pipeline[TextGenerationOptions]):
     Options = TextGenerationOptions
     # Prompts that are tokenized and sorted together, at most.
     window = 256
+    further = names()
 
     def __init__(self, model: Any, tokenizer: Any = None, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)

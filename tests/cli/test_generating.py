@@ -1,4 +1,4 @@
-"""`formers run text-generation`."""
+"""`formers run` of the tasks that generate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import formers
 from formers.cli import generating
 from tests.generation.chats import small_llama
+from tests.pipelines.text2text import PAIR, made
 
 if TYPE_CHECKING:
     from tests.cli.conftest import FakePipeline
@@ -88,7 +89,10 @@ def test_prompts_as_messages(invoke: Invoke, generator: FakePipeline) -> None:
     [
         (("text-generation", "a", "--system", "b"), 2, "add --chat"),
         (("text-generation", "a", "--chat", "--return-full-text"), 2, "no prompt before it"),
-        (("ner", "a", "--max-new-tokens", "3"), 2, "It is for text-generation, not for token-classification"),
+        (("ner", "a", "--max-new-tokens", "3"), 2, "It is for text-generation, summarization, "),
+        (("text-generation", "a", "--src-lang", "en"), 2, "It is for translation, not for text-generation"),
+        (("summarization", "a", "--chat"), 2, "It is for text-generation, not for summarization"),
+        (("translation_en_fr", "a"), 2, "Did you mean translation"),
         (("text-generation", "a", "--do-sample", "--temperature", "0"), 1, "Leave one of them out."),
         (("text-generation", "a", "--json-schema", "missing.json"), 1, "No such file"),
         (("text-generation", "a", "--json-schema", __file__), 1, "is not JSON"),
@@ -118,6 +122,63 @@ def test_a_real_model(invoke: Invoke, tmp_path: Path, capsys: pytest.CaptureFixt
         assert capsys.readouterr().out == pipe(prompt, **options)[0]["generated_text"] + "\n"
     generating.show(pipe, "one", {**options, "return_full_text": True})
     assert capsys.readouterr().out == "one" + rows[0]["generated_text"] + "\n"
+
+
+def test_a_text_from_a_text(invoke: Invoke, fake: FakePipeline) -> None:
+    fake.answer = lambda text: [{"translation_text": text.upper()}]
+    command = ("run", "translation_en_to_fr", "a", "--num-beams", "2", "--max-length", "9", "--no-truncation")
+    assert lines(invoke(*command).stdout) == [{"text": "a", "translation_text": "A"}]
+    assert (fake.task, fake.options) == (
+        "translation_en_to_fr",
+        {"num_beams": 2, "max_length": 9, "truncation": False},
+    )
+    invoke("run", "translation", "a", "--src-lang", "en_XX", "--tgt-lang", "fr_XX", "--temperature", "0.5")
+    assert (fake.task, fake.options) == (
+        "translation",
+        {"src_lang": "en_XX", "tgt_lang": "fr_XX", "do_sample": True, "temperature": 0.5},
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return made(tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("task", "model", "arguments", "options"),
+    [
+        ("summarization", "t5", ["--max-length", "9"], {"max_length": 9}),
+        ("text2text-generation", "bart", ["--num-return-sequences", "2"], {"num_return_sequences": 2}),
+        (
+            "translation_en_to_de",
+            "t5",
+            ["--max-new-tokens", "6", "--num-beams", "1"],
+            {"max_new_tokens": 6, "num_beams": 1},
+        ),
+        ("translation", "mbart", ["--src-lang", "fr_XX", "--tgt-lang", "de_DE"], PAIR),
+    ],
+)
+def test_a_column_of_texts(
+    invoke: Invoke,
+    folders: dict[str, str],
+    tmp_path: Path,
+    task: str,
+    model: str,
+    arguments: list[str],
+    options: dict[str, Any],
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("id,article\n1,the cat sat on the mat\n2,a dog\n", encoding="utf-8")
+    command = ("run", task, "-m", folders[model], "-i", source, "--column", "article", *arguments)
+    found = lines(invoke(*command).stdout)
+    expected = formers.pipeline(task, model=folders[model])(["the cat sat on the mat", "a dog"], **options)
+    for row, answer in zip(found, expected, strict=True):
+        made_of_it = {name: value for name, value in row.items() if name not in ("id", "article")}
+        assert made_of_it == ({"predictions": answer} if isinstance(answer, list) else answer)
+    table = invoke(*command, "--output-format", "csv").stdout.splitlines()
+    assert table[0].split(",")[:2] == ["id", "article"]
+    assert table[0].endswith("_text")
 
 
 def test_one_text_on_a_terminal(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
