@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # With more rows, unpacking the weights costs more than reading them whole.
 MOST_ROWS = 16
 # Rows of a tile, as in `formers.kernels.products`.
-_ROWS = 32
+TILE = 32
 
 
 class Memory:
@@ -42,7 +42,7 @@ class Memory:
         return taken
 
 
-class _Tiles(NamedTuple):
+class Tiles(NamedTuple):
     """Some rows of a matrix, (groups, blocks, bytes of a tile), and from which row of the whole they come."""
 
     form: int
@@ -57,15 +57,15 @@ class BlockWeight:
     def __init__(self, blocks: Sequence[Blocks], bias: Tensor | None, memory: Memory) -> None:
         self.rows = sum(each.shape[0] for each in blocks)
         self.columns = blocks[0].shape[1]
-        self._bias = None if bias is None else bias.detach()
-        self._tiles: list[_Tiles] = []
+        self.bias = None if bias is None else bias.detach()
+        self.tiles: list[Tiles] = []
         start = 0
         for parts in _joined([each.parts() for each in blocks]):
-            self._tiles.append(_tiles(parts, start, memory))
+            self.tiles.append(_tiles(parts, start, memory))
             start += parts.scale.shape[0]
-        last = self._tiles[-1]
+        last = self.tiles[-1]
         # Rows that fill the last tile come last, and are cut off.
-        self._width = last.start + last.data.shape[0] * _ROWS
+        self.width = last.start + last.data.shape[0] * TILE
 
     @staticmethod
     def of(blocks: Sequence[Blocks | None], bias: Tensor | None, memory: Memory) -> BlockWeight | None:
@@ -75,7 +75,7 @@ class BlockWeight:
             return None
         # Parts of different kinds follow one another; each but the last has to fill its tiles.
         kinds = {each.kind for each in known}
-        if len(kinds) > 1 and any(each.shape[0] % _ROWS for each in known[:-1]):
+        if len(kinds) > 1 and any(each.shape[0] % TILE for each in known[:-1]):
             return None
         return BlockWeight(known, bias, memory)
 
@@ -90,11 +90,11 @@ class BlockWeight:
 
         rows, columns = x.shape
         x = x.contiguous()
-        out = torch.zeros(rows, self._width)
-        if self._bias is not None:
-            out[:, : self.rows] = self._bias
-        source, target, step = x.data_ptr(), out.data_ptr(), self._width * 4
-        for form, width, data, start in self._tiles:
+        out = torch.zeros(rows, self.width)
+        if self.bias is not None:
+            out[:, : self.rows] = self.bias
+        source, target, step = x.data_ptr(), out.data_ptr(), self.width * 4
+        for form, width, data, start in self.tiles:
             groups, blocks, size = data.shape
             product(
                 form,
@@ -109,11 +109,20 @@ class BlockWeight:
                 target + start * 4,
                 step,
             )
-        return out if self._width == self.rows else out[:, : self.rows]
+        return out if self.width == self.rows else out[:, : self.rows]
+
+    def cut(self, first: int, last: int) -> Tiles | None:
+        """The tiles of some rows, None where they do not lie in whole tiles of one kind."""
+        for each in self.tiles:
+            start, stop = first - each.start, last - each.start
+            if 0 <= start < stop <= each.data.shape[0] * TILE:
+                whole = not (start % TILE or stop % TILE)
+                return each._replace(data=each.data[start // TILE : stop // TILE], start=0) if whole else None
+        return None
 
     def reference(self, x: Tensor) -> Tensor:
         """The same product by torch alone, from the same tiles."""
-        return F.linear(x, torch.cat([_dense(tiles) for tiles in self._tiles])[: self.rows], self._bias)
+        return F.linear(x, torch.cat([_dense(tiles) for tiles in self.tiles])[: self.rows], self.bias)
 
 
 def _compiled() -> bool:
@@ -141,52 +150,52 @@ def _joined(parts: Sequence[Parts]) -> list[Parts]:
     return joined
 
 
-def _tiles(parts: Parts, start: int, memory: Memory) -> _Tiles:
+def _tiles(parts: Parts, start: int, memory: Memory) -> Tiles:
     from formers.kernels.products import FORMS, tile_bytes
 
     form = (parts.bits, parts.width, parts.halves, parts.minimum is not None)
     rows, blocks = parts.scale.shape
-    groups = -(-rows // _ROWS)
+    groups = -(-rows // TILE)
     size = tile_bytes(form)
     data = memory.take(groups * blocks * size).view(groups, blocks, size)
     at = 0
     for numbers in (parts.scale, parts.minimum):
         if numbers is not None:
-            each = _filled(numbers).view(groups, _ROWS, blocks).transpose(1, 2)
+            each = _filled(numbers).view(groups, TILE, blocks).transpose(1, 2)
             stored = each.to(torch.float16 if parts.halves else torch.float32).contiguous().view(torch.uint8)
             data[:, :, at : at + stored.shape[-1]] = stored
             at += stored.shape[-1]
     codes = _filled(parts.codes)
     packed: tuple[Tensor, ...]
     if parts.bits == 4:
-        halves = codes.view(groups, 2, _ROWS // 2, blocks, 16)
+        halves = codes.view(groups, 2, TILE // 2, blocks, 16)
         left, right = halves[:, 0], halves[:, 1]
         packed = (left & 15) | (right << 4), (left >> 4) | (right & 240)
     else:
-        packed = (codes.view(torch.uint8).view(groups, _ROWS, blocks, parts.width),)
+        packed = (codes.view(torch.uint8).view(groups, TILE, blocks, parts.width),)
     for each in packed:
         across = each.permute(0, 2, 3, 1)
         end = at + across.shape[2] * across.shape[3]
         data[:, :, at:end].view(*across.shape).copy_(across)
         at = end
-    return _Tiles(FORMS.index(form), parts.width, data, start)
+    return Tiles(FORMS.index(form), parts.width, data, start)
 
 
 def _filled(tensor: Tensor) -> Tensor:
     """With rows of zeros up to a whole tile, contiguous."""
-    missing = -len(tensor) % _ROWS
+    missing = -len(tensor) % TILE
     if missing:
         tensor = torch.cat((tensor, tensor.new_zeros(missing, *tensor.shape[1:])))
     return tensor.contiguous()
 
 
-def _dense(tiles: _Tiles) -> Tensor:
+def _dense(tiles: Tiles) -> Tensor:
     """The weights of tiles, (groups * 32, in)."""
     from formers.kernels.products import FORMS
 
     bits, width, halves, minimum = FORMS[tiles.form]
     groups, blocks, _ = tiles.data.shape
-    size = _ROWS * (2 if halves else 4)
+    size = TILE * (2 if halves else 4)
 
     def numbers(start: int) -> Tensor:
         each = tiles.data[:, :, start : start + size].contiguous()
@@ -194,11 +203,11 @@ def _dense(tiles: _Tiles) -> Tensor:
 
     codes = tiles.data[:, :, size * (2 if minimum else 1) :]
     if bits == 4:
-        codes = codes.reshape(groups, blocks, width, _ROWS // 2)
+        codes = codes.reshape(groups, blocks, width, TILE // 2)
         weights = torch.cat((codes & 15, codes >> 4), dim=-1).float()
     else:
-        weights = codes.contiguous().view(torch.int8).view(groups, blocks, width, _ROWS).float()
+        weights = codes.contiguous().view(torch.int8).view(groups, blocks, width, TILE).float()
     weights = weights * numbers(0)
     if minimum:
         weights = weights + numbers(size)
-    return weights.permute(0, 3, 1, 2).reshape(groups * _ROWS, blocks * width)
+    return weights.permute(0, 3, 1, 2).reshape(groups * TILE, blocks * width)

@@ -49,3 +49,47 @@ def call_parallel(_typing: Any, function: Any, body: Any, argument: Any, threads
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@_operation
+def pointer(_typing: Any, address: Any) -> Any:
+    """An address as a pointer."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _ADDRESS)
+
+    return types.voidptr(types.int64), generate
+
+
+@_operation
+def power_of_two(_typing: Any, exponent: Any) -> Any:
+    """2 to the power of a whole number between -126 and 127, as a 32-bit float."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        bits = builder.shl(builder.add(args[0], ir.Constant(_NUMBER, 127)), ir.Constant(_NUMBER, 23))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@_operation
+def call(_typing: Any, function: Any) -> Any:
+    """Call the function without arguments or result that lies at an address."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@_operation
+def ask(_typing: Any, function: Any) -> Any:
+    """The number that the function without arguments at an address returns."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_NUMBER, [])
+        return builder.sext(builder.call(builder.inttoptr(args[0], kind.as_pointer()), []), _WORD)
+
+    return types.int64(types.int64), generate

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,18 +21,29 @@ from formers.kernels.products import groups_product, portions_body, shared_produ
 _PORTIONS = 8
 
 
+class Library(NamedTuple):
+    """Addresses of functions of the OpenMP library that torch uses; 0 if they are not known here."""
+
+    parallel: int = 0
+    barrier: int = 0
+    thread: int = 0
+    threads: int = 0
+
+
 @lru_cache(maxsize=1)
-def _parallel() -> int:
-    """The address of GOMP_parallel in the OpenMP library that torch uses; 0 if it is not known here."""
+def library() -> Library:
+    """GOMP_parallel, GOMP_barrier, omp_get_thread_num and omp_get_num_threads."""
     package = Path(torch.__file__).parent
     for folder in (package / "lib", package.with_name("torch.libs")):
         for path in (*folder.glob("libgomp*"), *folder.glob("libiomp5*"), *folder.glob("libomp*")):
             try:
-                function = ctypes.CDLL(str(path)).GOMP_parallel
+                loaded = ctypes.CDLL(str(path))
+                names = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
+                functions = [ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value or 0 for name in names]
             except (OSError, AttributeError):
                 continue
-            return ctypes.cast(function, ctypes.c_void_p).value or 0
-    return 0
+            return Library(*functions)
+    return Library()
 
 
 def product(
@@ -48,7 +60,7 @@ def product(
     y_step: int,
 ) -> None:
     """As `groups_product`, of all groups, by as many threads as torch uses."""
-    threads, parallel, body = torch.get_num_threads(), _parallel(), portions_body.address
+    threads, parallel, body = torch.get_num_threads(), library().parallel, portions_body.address
     if threads == 1 or not parallel or not body or groups < 2 * threads:
         groups_product(form, tiles, size, blocks, columns, 0, groups, rows, x, x_step, y, y_step)
         return
@@ -70,3 +82,20 @@ def product(
         y,
         y_step,
     )
+
+
+def together(body: Any, job: Any, threads: int) -> None:
+    """Every thread calls `body`, a compiled function of a job's address, and may wait for the others inside.
+
+    `job` is an array of 64-bit integers. Word 1 is set to the address of what waits (0: there is nobody to wait for).
+    """
+    openmp = library()
+    if threads > 1 and openmp.parallel:
+        job[1] = openmp.barrier
+        _PARALLEL(openmp.parallel)(body.address, job.ctypes.data, threads, 0)
+    else:
+        job[1] = 0
+        body.ctypes(job.ctypes.data)
+
+
+_PARALLEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)

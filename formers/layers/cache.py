@@ -239,17 +239,26 @@ class Cache:
 
         `separate`: every row reads for itself.
         """
+        self._check(counts)
+        return [self._append(store, layout, counts, separate) for store in self.stores]
+
+    def reserve(self, counts: Sequence[int]) -> None:
+        """Make room for `counts` new tokens a row, all of which are stored."""
+        self._check(counts)
+        for store in self.stores:
+            self._make_room(store, [have + new for have, new in zip(self.lengths, counts, strict=True)])
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Count the tokens that all layers have stored."""
+        self.lengths = [have + new for have, new in zip(self.lengths, counts, strict=True)]
+
+    def _check(self, counts: Sequence[int]) -> None:
         longest = max(have + new for have, new in zip(self.lengths, counts, strict=True))
         if self.fixed and self.capacity and longest > self.capacity:
             raise InputError(
                 f"The cache has room for {self.capacity} tokens a row; {longest} were asked for.",
                 "Make a larger one, or use DynamicCache, which grows.",
             )
-        return [self._append(store, layout, counts, separate) for store in self.stores]
-
-    def advance(self, counts: Sequence[int]) -> None:
-        """Count the tokens that all layers have stored."""
-        self.lengths = [have + new for have, new in zip(self.lengths, counts, strict=True)]
 
     def _append(self, store: Store, layout: Layout, counts: Sequence[int], separate: bool) -> Append:
         fresh = not any(self.lengths)

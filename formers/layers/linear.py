@@ -85,7 +85,7 @@ class Compact:
     """
 
     def __init__(self, product: HalfWeight | BlockWeight, sources: Iterable[Tensor | None]) -> None:
-        self._product = product
+        self.product = product
         self._state = _state(sources)
 
     @staticmethod
@@ -110,11 +110,11 @@ class Compact:
 
     def serves(self, x: Tensor, sources: Iterable[Tensor | None]) -> bool:
         """Whether this computes the product with x (T, in): few rows, float32, no gradients, the same parameters."""
-        return self._product.serves(x) and _state(sources) == self._state
+        return self.product.serves(x) and _state(sources) == self._state
 
     def __call__(self, x: Tensor) -> Tensor:
         """(T, in) to (T, out)."""
-        return self._product(x)
+        return self.product(x)
 
 
 class Linear(nn.Linear):
@@ -186,6 +186,11 @@ class JointWeight:
     def compacted(self, x: Tensor) -> bool:
         """Whether the product with x is made with the weights in fewer bytes."""
         return self._compact is not None and self._compact.serves(x, self._sources)
+
+    @property
+    def product(self) -> HalfWeight | BlockWeight | None:
+        """The weights in fewer bytes."""
+        return None if self._compact is None else self._compact.product
 
     def holds(self, layers: Sequence[nn.Linear]) -> bool:
         """Whether the layers may be computed as one: they still use this memory, and none has a hook.

@@ -199,12 +199,15 @@ class PreTrainedModel(nn.Module):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The token embeddings."""
-        tokens: nn.Embedding = self.base_model.embeddings.tokens
+        tokens: nn.Embedding = self.model.get_input_embeddings() if self.head_name else self.embeddings.tokens
         return tokens
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the token embeddings."""
-        self.base_model.embeddings.tokens = value
+        if self.head_name:
+            self.model.set_input_embeddings(value)
+        else:
+            self.embeddings.tokens = value
         self.tie_weights()
 
     def get_output_embeddings(self) -> nn.Module | None:
@@ -325,8 +328,14 @@ class PreTrainedModel(nn.Module):
                     joined.update(module.joined())
                 elif isinstance(module, Linear) and module not in joined:
                     module.pack(packing)
+            for module in self.modules():
+                if isinstance(module, PreTrainedModel):
+                    module.prepare()
         self._prepared = Prepared(self)
         return self
+
+    def prepare(self) -> None:
+        """What a kind of model prepares for inference itself, after its layers."""
 
     def _unchanged_blocks(self) -> dict[int, Blocks]:
         """The blocks that parameters were read from and still are, by the parameters' id()."""

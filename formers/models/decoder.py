@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from formers.layers.dropout import dropout
 from formers.layers.embeddings import Embeddings
 from formers.layers.layout import Layout, plan
 from formers.layers.norms import make_norm
+from formers.layers.program import Program
 from formers.layers.rotary import Dynamic, LongRope, Rotary
 from formers.models.base import PreTrainedModel
 from formers.models.inputs import check_tokens, fit, given, misfit
@@ -90,7 +91,13 @@ class DecoderModel(PreTrainedModel):
         self.position_bias = cast("CausalBias | None", spec.position_bias and spec.position_bias(spec))
         self.windows = spec.windows or (None,) * spec.layers
         self.rotary = list(dict.fromkeys(kind for kind in spec.rotary or () if kind is not None))
+        # All blocks as one call, for few tokens; made by `for_inference`.
+        self.program: Program | None = None
         self.post_init()
+
+    def prepare(self) -> None:
+        """Make one call of all blocks, for few tokens, where they are of the common kind."""
+        self.program = Program.of(self.layers)
 
     def new_cache(self, rows: int, capacity: int | None = None) -> Cache:
         """An empty cache for `rows` rows with room for `capacity` tokens each; it grows beyond them."""
@@ -193,13 +200,18 @@ class DecoderModel(PreTrainedModel):
             source = cache.cross
         if source is not None:
             context.reading = self._reading(source, layout, cache is not None, context)
+        states = [x] if output_hidden_states else None
+        layers: Iterable[nn.Module] = self.layers
         if cache is not None:
             cache.cross = source
-            separate = torch.is_grad_enabled() and len(set(starts)) > 1
-            appends = cache.append(layout, counts, separate)
-            context.appends = [(appends[store], index) for store, index in cache.slots]
-        states = [x] if output_hidden_states else None
-        for layer in self.layers:
+            if self.program is not None and states is None and self.program.serves(x, context):
+                cache.reserve(counts)
+                x, layers = self.program.run(x, context, cache, layout.order(), counts), ()
+            else:
+                separate = torch.is_grad_enabled() and len(set(starts)) > 1
+                appends = cache.append(layout, counts, separate)
+                context.appends = [(appends[store], index) for store, index in cache.slots]
+        for layer in layers:
             if spec.layer_dropout and self.training and float(torch.rand(())) < spec.layer_dropout:
                 continue
             if self.gradient_checkpointing and self.training:

@@ -14,6 +14,10 @@ class Prepared:
         self._modules = list(model.modules())
         self._state = self._now()
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        # A copy of a model is prepared itself.
+        return type(None), ()
+
     def current(self) -> bool:
         """Whether no module and no parameter has been replaced, changed or moved, or put in training mode."""
         return self._now() == self._state

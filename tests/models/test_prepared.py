@@ -45,8 +45,7 @@ def test_what_changes_a_model_ends_it(act: object) -> None:
 
 
 def test_a_copy_is_to_be_prepared_itself() -> None:
-    it = model()
-    assert not copy.deepcopy(Prepared(it)).current()
+    assert copy.deepcopy(Prepared(model())) is None
 
 
 def test_parameters_made_in_inference_mode() -> None:

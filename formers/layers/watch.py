@@ -1,0 +1,51 @@
+"""Whether modules are what they were: asked at every step of generation, so without a loop in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import repeat
+from operator import attrgetter, contains, is_
+from typing import Any
+
+from torch import Tensor, nn
+
+_VERSION = attrgetter("_version")
+
+
+class Watch:
+    """Modules as they were when this was made, with all that are in them."""
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        every = [inner for module in modules for inner in module.modules()]
+        self._spaces = [vars(module) for module in every]
+        self._hooks = [hooks for m in every for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+        self._families = [module._modules for module in every if module._modules]
+        self._members = self._children()
+        self._dictionaries = [module._parameters for module in every if module._parameters]
+        self._parameters = self._found()
+        self._tensors = [each for each in self._parameters if each is not None]
+        self._state = self._now()
+
+    def current(self) -> bool:
+        """Whether no parameter and no module has been replaced, changed or moved, and none has a hook."""
+        return (
+            not any(self._hooks)
+            and not any(map(contains, self._spaces, repeat("forward")))
+            and _same(self._children(), self._members)
+            and _same(self._found(), self._parameters)
+            and self._now() == self._state
+        )
+
+    def _children(self) -> list[nn.Module | None]:
+        return [child for family in self._families for child in family.values()]
+
+    def _found(self) -> list[Tensor | None]:
+        return [parameter for dictionary in self._dictionaries for parameter in dictionary.values()]
+
+    def _now(self) -> tuple[list[int], int]:
+        # Versions only go up.
+        return list(map(Tensor.data_ptr, self._tensors)), sum(map(_VERSION, self._tensors))
+
+
+def _same(left: list[Any], right: list[Any]) -> bool:
+    return len(left) == len(right) and all(map(is_, left, right))
