@@ -1,19 +1,19 @@
-"""Whether modules are what they were: asked at every step of generation, so without a loop in Python."""
+"""Whether modules are what they were: asked at every step of generation, so with few loops in Python."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import repeat
-from operator import attrgetter, contains, is_
+from operator import attrgetter, contains, is_, itemgetter
 from typing import Any
 
 from torch import Tensor, nn
 
-_VERSION = attrgetter("_version")
+_VERSION, _TRAINING = attrgetter("_version"), itemgetter("training")
 
 
 class Watch:
-    """Modules as they were when this was made, with all that are in them."""
+    """Modules as they were when this was made, with all that are in them. A copy of it is None: it would see others."""
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         every = [inner for module in modules for inner in module.modules()]
@@ -24,17 +24,24 @@ class Watch:
         self._dictionaries = [module._parameters for module in every if module._parameters]
         self._parameters = self._found()
         self._tensors = [each for each in self._parameters if each is not None]
+        # Changes of inference tensors are not counted; nothing is prepared from them.
+        self._counted = [each for each in self._tensors if not each.is_inference()]
         self._state = self._now()
 
-    def current(self) -> bool:
-        """Whether no parameter and no module has been replaced, changed or moved, and none has a hook."""
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    def same(self) -> bool:
+        """Whether no parameter and no module has been replaced, changed, moved or put in another mode."""
         return (
-            not any(self._hooks)
-            and not any(map(contains, self._spaces, repeat("forward")))
-            and _same(self._children(), self._members)
+            _same(self._children(), self._members)
             and _same(self._found(), self._parameters)
             and self._now() == self._state
         )
+
+    def unseen(self) -> bool:
+        """Whether nobody looks at what happens inside: no module has a hook or another `forward` than its class."""
+        return not any(self._hooks) and not any(map(contains, self._spaces, repeat("forward")))
 
     def _children(self) -> list[nn.Module | None]:
         return [child for family in self._families for child in family.values()]
@@ -42,9 +49,10 @@ class Watch:
     def _found(self) -> list[Tensor | None]:
         return [parameter for dictionary in self._dictionaries for parameter in dictionary.values()]
 
-    def _now(self) -> tuple[list[int], int]:
+    def _now(self) -> tuple[list[int], int, int]:
         # Versions only go up.
-        return list(map(Tensor.data_ptr, self._tensors)), sum(map(_VERSION, self._tensors))
+        places, versions = list(map(Tensor.data_ptr, self._tensors)), sum(map(_VERSION, self._counted))
+        return places, versions, sum(map(_TRAINING, self._spaces))
 
 
 def _same(left: list[Any], right: list[Any]) -> bool:

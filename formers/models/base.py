@@ -19,9 +19,9 @@ from formers.layers.block import FeedForward
 from formers.layers.causal import CausalAttention
 from formers.layers.cross import CrossAttention
 from formers.layers.linear import Linear, Packing, Stored
+from formers.layers.watch import Watch
 from formers.memory import keep_freed_memory
 from formers.models import embeddings, keys, loading, placement, saving
-from formers.models.prepared import Prepared
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
 
@@ -42,7 +42,7 @@ class PreTrainedModel(nn.Module):
     # Set where parts of the model lie elsewhere than where it computes: the places of its parts, and that device.
     hf_device_map: dict[str, Any] | None = None
     home: torch.device | None = None
-    _prepared: Prepared | None = None
+    _prepared: Watch | None = None
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class PreTrainedModel(nn.Module):
 
     def for_inference(self: _Self) -> _Self:
         """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
-        if self._prepared is not None and self._prepared.current():
+        if self._prepared is not None and self._prepared.same():
             return self
         self.eval()
         if self.device.type == "cpu":
@@ -331,7 +331,7 @@ class PreTrainedModel(nn.Module):
             for module in self.modules():
                 if isinstance(module, PreTrainedModel):
                     module.prepare()
-        self._prepared = Prepared(self)
+        self._prepared = Watch([self])
         return self
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""A model is prepared once, and again after it has changed."""
+"""Modules that are watched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from formers.models.prepared import Prepared
+from formers.layers.watch import Watch
 
 
 def model() -> nn.Sequential:
@@ -35,20 +35,39 @@ def replace_module(it: nn.Sequential) -> None:
 @pytest.mark.parametrize("act", [replace_parameter, move, change, replace_module, nn.Module.train])
 def test_what_changes_a_model_ends_it(act: object) -> None:
     it = model()
-    prepared = Prepared(it)
-    assert prepared.current()
+    watch = Watch([it])
+    assert watch.same()
     it(torch.randn(2, 3))
-    assert prepared.current()
+    assert watch.same()
     assert callable(act)
     act(it)
-    assert not prepared.current()
+    assert not watch.same()
 
 
-def test_a_copy_is_to_be_prepared_itself() -> None:
-    assert copy.deepcopy(Prepared(model())) is None
+def hook(it: nn.Sequential) -> None:
+    it[1][0].register_forward_hook(lambda *_: None)
+
+
+def override(it: nn.Sequential) -> None:
+    it[0].forward = lambda x: x
+
+
+@pytest.mark.parametrize("act", [hook, override])
+def test_who_looks_inside_is_seen(act: object) -> None:
+    it = model()
+    watch = Watch([it])
+    assert watch.unseen()
+    assert callable(act)
+    act(it)
+    assert not watch.unseen()
+    assert watch.same()
+
+
+def test_a_copy_watches_nothing() -> None:
+    assert copy.deepcopy(Watch([model()])) is None
 
 
 def test_parameters_made_in_inference_mode() -> None:
     with torch.inference_mode():
         it = model()
-    assert Prepared(it).current()
+    assert Watch([it]).same()
