@@ -1,0 +1,1 @@
+"""Sound: reading and resampling it, and the features that speech models read."""
