@@ -270,7 +270,9 @@ def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
             elif name in norms:
                 parameter.fill_(norms[name])
             else:
-                parameter.normal_(0.0, model.spec.initializer_range)
+                deviation = model.spec.deviation
+                spread = model.spec.initializer_range if deviation is None else deviation(name, parameter.shape)
+                parameter.normal_(0.0, spread)
                 if pads.get(name) is not None:
                     parameter[pads[name]].zero_()
             if model.spec.sinusoidal_positions and name.endswith("embeddings.positions.weight"):

@@ -166,6 +166,8 @@ class ModelSpec:
     # Divides the attention scores further, as disentangled attention does.
     score_terms: int = 1
     initializer_range: float = 0.02
+    # Deviation of a new weight by (name, shape), for families that scale none of what it is multiplied with.
+    deviation: Callable[[str, Sequence[int]], float] | None = None
     # Modules that a family swaps in: (spec) -> embeddings, (spec) -> position bias, (spec, index) -> block.
     embeddings: Callable[[ModelSpec], nn.Module] | None = None
     position_bias: Callable[[ModelSpec], nn.Module] | None = None

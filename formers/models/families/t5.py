@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -67,6 +67,16 @@ def feed_forward(config: Any) -> tuple[str, bool]:
     return ("gelu_new" if config.feed_forward_proj == "gated-gelu" else name), gate == "gated"
 
 
+def deviation(config: Any, name: str, shape: Sequence[int]) -> float:
+    """The deviation of a new weight: no score is scaled, so the queries' weights are small."""
+    factor: float = config.initializer_factor
+    if name.endswith(("embeddings.tokens.weight", "head.output.weight")):
+        return factor
+    if name.endswith("q_proj.weight"):
+        return factor * float(config.d_model * config.d_kv) ** -0.5
+    return factor * float(config.d_model if "position_bias" in name else shape[-1]) ** -0.5
+
+
 def t5_spec(config: Any, scaled: bool, biases: bool) -> ModelSpec:
     """A T5 in neutral terms; `scaled` logits, relative `biases` in every layer."""
     activation, gated = feed_forward(config)
@@ -99,6 +109,7 @@ def t5_spec(config: Any, scaled: bool, biases: bool) -> ModelSpec:
         ff_dropout=config.dropout_rate,
         final_dropout=config.dropout_rate,
         score_scale=1.0,
+        deviation=partial(deviation, config),
         shared_embeddings=True,
         position_bias=lambda spec: RelativeBias(*tables, layers=own["encoder"]),
     )
