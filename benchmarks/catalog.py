@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.seq2seq import SHAPES
 from benchmarks.table import FLOOR, OURS, Bar, Comparison
 from benchmarks.timing import Contender
 
@@ -14,6 +15,8 @@ ONNX = "onnxruntime"
 TRAINING = "training"
 FIRST_LOSSES = "training-losses"
 GENERATION = "generation"
+SEQ2SEQ = "seq2seq"
+CTRANSLATE2 = "ctranslate2"
 BATCH_SIZES = (8, 16, 32)
 TEXT = "Using a transformer network is simple, and this sentence is about as long as most."
 
@@ -87,6 +90,23 @@ def _first_token(library: str) -> Contender:
 
 def _pipelines(task: str, *arguments: str) -> dict[str, Contender]:
     return {library: _worker(task, library, *arguments) for library in (OURS, TRANSFORMERS)}
+
+
+def _seq2seq(shape: str, beams: int) -> Benchmark:
+    what = f"{shape} shape, 16 texts, 64 tokens each, {'greedy' if beams == 1 else f'{beams} beams'}"
+    return Benchmark(
+        f"{shape}-{'greedy' if beams == 1 else 'beams'}",
+        {
+            **{library: _worker("seq2seq", library, shape, str(beams)) for library in (OURS, TRANSFORMERS)},
+            CTRANSLATE2: _worker("ctranslate2", shape, str(beams)),
+        },
+        (
+            Comparison(what, (TRANSFORMERS,), Bar("speed", 2)),
+            Comparison("against its float32", (CTRANSLATE2,), Bar("speed")),
+        ),
+        turns=3,
+        needs=SEQ2SEQ,
+    )
 
 
 _BATCHED = {f"{TRANSFORMERS}, batch_size={size}": size for size in BATCH_SIZES}
@@ -265,4 +285,5 @@ BENCHMARKS = (
         (Comparison("process start to first token, from GGUF", (TRANSFORMERS,), Bar("time", 0.4)),),
         needs=GENERATION,
     ),
+    *(_seq2seq(shape, beams) for shape in SHAPES for beams in (1, 4)),
 )

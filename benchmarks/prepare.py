@@ -2,7 +2,8 @@
 
 FOLDER/model is the sentiment model that ships with formers, in float32; FOLDER/base is all-MiniLM-L6-v2 with a random
 head of two classes. FOLDER/validation.json and FOLDER/train.json are the sentences; FOLDER/classifier.onnx is the first
-model for ONNX Runtime; FOLDER/mrpc.json is what the second is trained on; FOLDER/smollm has SmolLM2's GGUF file.
+model for ONNX Runtime; FOLDER/mrpc.json is what the second is trained on; FOLDER/smollm has SmolLM2's GGUF file;
+FOLDER/t5-small and FOLDER/marian are encoder–decoders with random weights.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks import generation, training
+from benchmarks import generation, seq2seq, training
 
 NAMES = {0: "NEGATIVE", 1: "POSITIVE"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--training", action="store_true", help="write MRPC, too")
     parser.add_argument("--mrpc", type=Path)
     parser.add_argument("--generation", action="store_true", help="a decoder, too")
+    parser.add_argument("--seq2seq", action="store_true", help="encoder–decoders, too")
     parser.add_argument("--quick", action="store_true", help="little to train on")
     given = parser.parse_args()
     model = given.folder / "model"
@@ -109,6 +111,8 @@ def main() -> None:
         training.prepare(given.folder, given.mrpc, given.quick)
     if given.generation:
         generation.prepare(given.folder)
+    if given.seq2seq:
+        seq2seq.prepare(given.folder)
     if given.onnx:
         try:
             export(model, given.folder / "classifier.onnx")

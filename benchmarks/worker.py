@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import generation
+from benchmarks import generation, seq2seq
 from benchmarks.timing import timed
 from benchmarks.training import fine_tune, first_losses
 
@@ -131,7 +131,7 @@ def machine(folder: Path) -> Report:
     }
 
 
-VERSIONS = ("python", "torch", "formers", "transformers", "tokenizers", "onnxruntime")
+VERSIONS = ("python", "torch", "formers", "transformers", "tokenizers", "onnxruntime", "ctranslate2")
 
 TASKS: dict[str, Callable[..., Report]] = {
     task.__name__: task
@@ -151,6 +151,8 @@ TASKS: dict[str, Callable[..., Report]] = {
         generation.prefill,
         generation.ragged,
         generation.step_overhead,
+        seq2seq.ctranslate2,
+        seq2seq.seq2seq,
         fine_tune,
         first_losses,
         machine,
