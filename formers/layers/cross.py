@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from formers.errors import InputError
 from formers.layers.attention import AttentionFunction
 from formers.layers.dropout import dropout
-from formers.layers.layout import Layout
+from formers.layers.layout import Layout, plan
 from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.norms import make_norm
 
@@ -48,6 +48,24 @@ class CrossMemory:
         # How many rows read each source at most, and where each row lies among so many a source, unless in order.
         self.each = 1
         self.places: Tensor | None = None
+
+    @staticmethod
+    def of(states: Any, attention_mask: Tensor | None) -> CrossMemory:
+        """That of hidden states (B, S, W) with their mask (B, S)."""
+        if not isinstance(states, Tensor) or states.dim() != 3:
+            shape = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
+            raise InputError(
+                f"The encoder's hidden states have the shape {shape}; (batch, length, width) is expected.",
+                "Pass what model.get_encoder()(…) returned.",
+            )
+        batch, length = states.shape[:2]
+        if attention_mask is not None and attention_mask.shape != (batch, length):
+            raise InputError(
+                f"The mask has the shape {tuple(attention_mask.shape)}; the encoder's states have {(batch, length)}.",
+                "Pass the attention_mask that the encoder was given.",
+            )
+        layout = plan(batch, length, attention_mask, pack=True, anywhere=True)
+        return CrossMemory(layout.gather(states), layout, visible(layout, attention_mask))
 
     @property
     def rows(self) -> int:
@@ -114,6 +132,12 @@ class CrossMemory:
         heads, keys = weights.shape[1], weights.shape[3]
         rows = weights.view(self.count, heads, self.each, length, keys).transpose(1, 2).flatten(0, 1)
         return rows if self.places is None else rows[self.places.to(rows.device)]
+
+
+def visible(layout: Layout, attention_mask: Tensor | None) -> Tensor | None:
+    """The mask (B, 1, 1, S) of a layout's states, made with `attention_mask` (B, S); None where all count."""
+    ragged = layout.kept is not None or (bool(layout.runs) and layout.runs[0].mask is not None)
+    return (attention_mask != 0)[:, None, None] if ragged and attention_mask is not None else None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from formers.errors import InputError
 from formers.layers.dropout import dropout
 from formers.layers.linear import Linear
-from formers.layers.positions import Sinusoids
+from formers.layers.positions import ComputedSinusoids, StoredSinusoids
 
 if TYPE_CHECKING:
     from formers.models.spec import ModelSpec
@@ -53,8 +53,10 @@ class Embeddings(nn.Module):
         # Padding has one position of its own where positions count real tokens; it is not trained.
         padding = _inside(spec.positions_after, spec.positions or 0)
         self.positions: nn.Module | None = None
-        if spec.positions and spec.sinusoids:
-            self.positions = Sinusoids(spec.positions, width, spec.sinusoids, zero=padding)
+        if spec.sinusoids == "computed":
+            self.positions = ComputedSinusoids(width, zero=padding)
+        elif spec.positions and spec.sinusoids:
+            self.positions = StoredSinusoids(spec.positions, width)
         elif spec.positions:
             self.positions = table(spec.positions, width, padding_idx=padding)
         self.token_types = table(spec.token_types, width) if spec.token_types else None
@@ -71,16 +73,24 @@ class Embeddings(nn.Module):
 
     def summed(self, tokens: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
         """The sum of the embeddings (T, E)."""
-        x = tokens if tokens.is_floating_point() else _rows(self.tokens, tokens, "token ids", _TOKENS)
+        x = self.looked_up(tokens)
         if self.token_types is not None:
             weight = self.token_types.weight
             types = None if token_types is None else _rows(self.token_types, token_types, "token types", _TYPES)
             x = x + (weight[0] if types is None else types)
         elif token_types is not None and bool(token_types.any()):
             raise InputError("This model has no token types.", _TYPES)
-        if self.positions is not None and positions is not None:
-            x = x + _rows(self.positions, positions, "positions", _POSITIONS).to(x.dtype)
-        return x
+        return self.placed(x, positions)
+
+    def looked_up(self, tokens: Tensor) -> Tensor:
+        """Ids (T,) or embeddings (T, E) to embeddings."""
+        return tokens if tokens.is_floating_point() else _rows(self.tokens, tokens, "token ids", _TOKENS)
+
+    def placed(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        """Embeddings (T, E) with those of their positions (T,)."""
+        if self.positions is None or positions is None:
+            return x
+        return x + _rows(self.positions, positions, "positions", _POSITIONS).to(x.dtype)
 
 
 _TOKENS = (

@@ -33,34 +33,53 @@ def sinusoids(count: int, width: int) -> Tensor:
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width].float()
 
 
-class Sinusoids(nn.Module):
-    """Fixed position embeddings: the sines of all rates, then their cosines.
+def halves(count: int, width: int, rates: Literal["open", "closed"]) -> Tensor:
+    """Position embeddings (count, width): the sines of all rates, then their cosines.
 
-    Rates fall from 1 to 1/10000, which the last one reaches ("closed") or would reach next ("open"). `zero` is a
-    position of zeros.
+    Rates fall from 1 to 1/10000, which the last one reaches ("closed") or the next one would ("open").
     """
+    half = (width + 1) // 2
+    last = width / 2 if rates == "open" else width // 2 - 1
+    steps = torch.arange(half, dtype=torch.float64)
+    angles = torch.arange(count)[:, None] * 10000.0 ** (-steps / last)
+    return torch.cat((angles.sin(), angles[:, : width - half].cos()), dim=1).float()
 
-    def __init__(self, count: int, width: int, rates: Literal["open", "closed"], zero: int | None = None) -> None:
+
+class StoredSinusoids(nn.Embedding):
+    """Sines and cosines as a table that is not trained but stands in files (Marian, Pegasus)."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__(count, width, _weight=torch.empty(count, width), _freeze=True)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Fill the table."""
+        count, width = self.weight.shape
+        self.weight.copy_(halves(count, width, "open"))
+
+
+class ComputedSinusoids(nn.Module):
+    """Sines and cosines for any position, zeros for one, `zero` (M2M100)."""
+
+    def __init__(self, width: int, zero: int | None) -> None:
         super().__init__()
-        self.num_embeddings, self.width, self.rates, self.zero = count, width, rates, zero
-        self._rows: Tensor | None = None
+        self.num_embeddings, self.width, self.zero = UNBOUNDED, width, zero
+        self._rows = torch.empty(0, width, device="cpu")
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions (T,) to rows (T, W) in float32."""
-        if self._rows is None or self._rows.device != positions.device:
-            self._rows = self._table(positions.device)
+        needed = int(positions.max()) + 1
+        if self._rows.shape[0] < needed or self._rows.device != positions.device:
+            with torch.inference_mode(False):
+                rows = halves(-(-needed // 1024) * 1024, self.width, "closed")
+                if self.zero is not None:
+                    rows[self.zero] = 0
+                self._rows = rows.to(positions.device)
         return self._rows.index_select(0, positions)
 
-    def _table(self, device: torch.device) -> Tensor:
-        half = (self.width + 1) // 2
-        with torch.inference_mode(False):
-            last = half if self.rates == "open" else half - 1
-            rates = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=device) / last)
-            angles = torch.arange(self.num_embeddings, device=device)[:, None] * rates
-            rows = torch.cat((angles.sin(), angles.cos()), dim=1)[:, : self.width].float()
-            if self.zero is not None:
-                rows[self.zero] = 0
-        return rows
+
+# The number of positions where there is no end to them.
+UNBOUNDED = 1 << 30
 
 
 def positions_after_padding(input_ids: Tensor, padding_id: int) -> Tensor:

@@ -29,7 +29,12 @@ from formers.models.heads import (
     span_loss,
 )
 from formers.models.seq2seq import Seq2SeqModel
-from formers.models.seq2seq_heads import Seq2SeqForConditionalGeneration
+from formers.models.seq2seq_heads import (
+    Seq2SeqForConditionalGeneration,
+    Seq2SeqForQuestionAnswering,
+    Seq2SeqForSequenceClassification,
+    Seq2SeqWithHead,
+)
 from formers.models.spec import Pooling, Transform
 from formers.outputs import (
     CausalLMOutput,
@@ -417,7 +422,7 @@ def _with_states(output: Any, encoded: Encoded) -> Any:
     return output
 
 
-WITH_HEAD = (EncoderWithHead, DecoderWithHead, DecoderForCausalLM, Seq2SeqForConditionalGeneration)
+WITH_HEAD = (EncoderWithHead, DecoderWithHead, DecoderForCausalLM, Seq2SeqForConditionalGeneration, Seq2SeqWithHead)
 # The architecture of each head's name; a family's definition may name another.
 ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "Model": EncoderModel,
@@ -441,4 +446,6 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "LMHeadModel": ForCausalLM,
     "Seq2Seq": Seq2SeqModel,
     "Seq2SeqForConditionalGeneration": Seq2SeqForConditionalGeneration,
+    "Seq2SeqForQuestionAnswering": Seq2SeqForQuestionAnswering,
+    "Seq2SeqForSequenceClassification": Seq2SeqForSequenceClassification,
 }

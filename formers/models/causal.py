@@ -12,11 +12,13 @@ from torch.nn import functional as F
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.cache import Cache
+from formers.layers.cross import CrossMemory
 from formers.models.base import PreTrainedModel
 from formers.models.decoder import Decoded, DecoderModel
 from formers.models.generative import GenerativeModel, VocabularyHead
 from formers.models.heads import IGNORED, OutputHead, class_loss, classification_loss, labels_padding, span_loss
 from formers.outputs import (
+    CausalLMOutputWithCrossAttentions,
     CausalLMOutputWithPast,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutputWithPast,
@@ -71,9 +73,12 @@ class DecoderForCausalLM(GenerativeModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
     ) -> Any:
         """Logits, the loss when `labels` are given, and the cache. Inputs as in DecoderModel.decode.
 
+        `encoder_hidden_states` (B, K, W) with their mask (B, K) are what cross-attention reads, where the model has it.
         `logits_to_keep` > 0: only those of each row's last tokens that count, (B, logits_to_keep, V); a tensor chooses
         among the S places. Logits of dropped padding are zero.
         """
@@ -87,6 +92,7 @@ class DecoderForCausalLM(GenerativeModel):
             output_attentions,
             output_hidden_states,
             keep_padding=labels_padding(labels, attention_mask),
+            source=self._source(encoder_hidden_states, encoder_attention_mask),
         )
         loss = None
         if isinstance(logits_to_keep, Tensor):
@@ -97,12 +103,24 @@ class DecoderForCausalLM(GenerativeModel):
             flat = self.head(decoded.flat)
             logits = decoded.layout.scatter(flat)
             if labels is not None:
-                following = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+                following = labels if self.spec.head.labels_ahead else F.pad(labels[:, 1:], (0, 1), value=IGNORED)
                 loss = class_loss(flat, decoded.layout.gather(following))
         if labels is not None and loss is None:
             raise InputError("A loss needs all logits.", "Leave logits_to_keep out, or the labels.")
-        output = CausalLMOutputWithPast(loss, logits, decoded.cache, decoded.hidden_states, decoded.attentions)
-        return self.finish(output, return_dict)
+        values = (loss, logits, decoded.cache, decoded.hidden_states, decoded.attentions)
+        if self.spec.cross_width is None:
+            return self.finish(CausalLMOutputWithPast(*values), return_dict)
+        return self.finish(CausalLMOutputWithCrossAttentions(*values, decoded.cross_attentions), return_dict)
+
+    def _source(self, states: Tensor | None, mask: Tensor | None) -> CrossMemory | None:
+        if states is None:
+            return None
+        if self.spec.cross_width is None:
+            raise InputError(
+                f"{type(self).__name__} got encoder_hidden_states, and has no cross-attention to read them.",
+                "Leave them out, or load it with add_cross_attention=True.",
+            )
+        return CrossMemory.of(states, mask)
 
 
 class DecoderForSequenceClassification(DecoderWithHead):

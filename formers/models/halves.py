@@ -24,12 +24,14 @@ def encoder_decoder(
     prefixes: Mapping[str, str] | None = None,
     on_encoder: Mapping[str, str] | None = None,
     ignored: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    unsaved: Mapping[str, Sequence[str]] | None = None,
 ) -> Definition:
     """A family whose `spec` is that of its decoder, which names the encoder's.
 
     `encoder` and `decoder` give the rules of both halves, below "encoder." and "decoder." in files. Their embeddings
     are "shared" there, and have names of their own where they are not. `on_encoder` are heads, with their
-    architectures, that stand on the encoder alone.
+    architectures, that stand on the encoder alone. The rest is as in Definition.
     """
 
     def encoder_spec(values: Any) -> ModelSpec:
@@ -37,14 +39,22 @@ def encoder_decoder(
         assert half is not None
         return half
 
+    def first_rules(values: Any, model: str) -> list[Rule]:
+        return [_tokens(spec(values), "encoder", model), *prefixed(encoder(values), "encoder.", model)]
+
+    def all_rules(values: Any) -> Mapping[str, Sequence[Rule]]:
+        second = [_tokens(spec(values), "decoder", "decoder."), *prefixed(decoder(values), "decoder.", "decoder.")]
+        return {"Model": [*first_rules(values, "encoder."), *second]}
+
     first = Definition(
         config=config,
         spec=encoder_spec,
         base_prefix=base_prefix,
-        rules=(Rename("shared", "embeddings.tokens", copy="encoder.embed_tokens"),),
+        rules=(),
         head_rules=head_rules,
-        configured_rules=lambda values: {"Model": prefixed(encoder(values), "encoder.", "")},
+        configured_rules=lambda values: {"Model": first_rules(values, "")},
         ignored=(*ignored, "*decoder.*", "lm_head.weight", "final_logits_bias"),
+        optional=optional,
         architectures=on_encoder or {},
         base="EncoderModel",
     )
@@ -59,23 +69,17 @@ def encoder_decoder(
         architectures={"ForCausalLM": "DecoderForCausalLM"},
         base="DecoderModel",
     )
-
-    def both(values: Any) -> Mapping[str, Sequence[Rule]]:
-        halves = prefixed(encoder(values), "encoder.", "encoder."), prefixed(decoder(values), "decoder.", "decoder.")
-        return {"Model": [*halves[0], *halves[1]]}
-
     return Definition(
         config=config,
         spec=spec,
         base_prefix=base_prefix,
-        rules=tuple(
-            Rename("shared", f"{half}.embeddings.tokens", copy=f"{half}.embed_tokens")
-            for half in ("encoder", "decoder")
-        ),
+        rules=(),
         head_rules=head_rules,
-        configured_rules=both,
+        configured_rules=all_rules,
         prefixes=prefixes or {},
         ignored=ignored,
+        optional=optional,
+        unsaved=unsaved or {},
         architectures=SEQ2SEQ,
         halves={
             "EncoderModel": first,
@@ -84,3 +88,9 @@ def encoder_decoder(
             "ForCausalLM": second,
         },
     )
+
+
+def _tokens(spec: ModelSpec, half: str, model: str) -> Rename:
+    own = f"{half}.embed_tokens"
+    name = f"{model}embeddings.tokens"
+    return Rename(own, name) if spec.own_embeddings else Rename("shared", name, copy=own)

@@ -20,7 +20,7 @@ from formers.hub.int8 import Dequantized
 from formers.hub.weights import Weights, open_weights
 from formers.layers.linear import Stored
 from formers.layers.norms import RMSNorm
-from formers.layers.positions import sinusoids
+from formers.layers.positions import StoredSinusoids, sinusoids
 from formers.models import keys, placement
 from formers.models.keys import Place
 
@@ -174,7 +174,9 @@ def fill(
         target = model.get_parameter(name)
         found = None if where is None else keys.read(where, weights.tensor(where.key))
         if found is None:
-            info.missing.extend({model.place(name).key} - set(info.missing))
+            info.missing.extend(
+                {key for key in [model.place(name).key] if not _optional(model, key)} - set(info.missing)
+            )
         elif found.shape != target.shape:
             info.mismatched.append((model.place(name).key, tuple(found.shape), tuple(target.shape)))
             found = None
@@ -275,8 +277,15 @@ def initialise(model: PreTrainedModel, names: Iterable[str]) -> None:
                 parameter.normal_(0.0, spread)
                 if pads.get(name) is not None:
                     parameter[pads[name]].zero_()
+            owner = model.get_submodule(name.rpartition(".")[0])
+            if isinstance(owner, StoredSinusoids):
+                owner.reset()
             if model.spec.sinusoidal_positions and name.endswith("embeddings.positions.weight"):
                 parameter.copy_(sinusoids(*parameter.shape))
+
+
+def _optional(model: PreTrainedModel, key: str) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in model.definition.optional)
 
 
 def _is_embedding(module: nn.Module) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,9 @@ def checkpoint_tensors(model: PreTrainedModel, state_dict: Mapping[str, Tensor] 
     """The model's tensors under the names of checkpoints, tied ones once."""
     tied = model.ties()
     own = {name: tensor for name, tensor in (state_dict or model.state_dict()).items() if name not in tied}
-    return keys.write(own, model.place, copies=not tied)
+    written = keys.write(own, model.place, copies=not tied)
+    unsaved = model.definition.unsaved.get(model.head_name, ())
+    return {key: tensor for key, tensor in written.items() if not any(fnmatchcase(key, name) for name in unsaved)}
 
 
 def push(model: PreTrainedModel, repo_id: str, private: bool | None, token: str | bool | None) -> str:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from formers.configuration import PreTrainedConfig
 from formers.errors import ConfigError, InputError
 from formers.layers.cache import Cache, EncoderDecoderCache
-from formers.layers.cross import CrossMemory
-from formers.layers.layout import plan
+from formers.layers.cross import CrossMemory, visible
 from formers.models.base import PreTrainedModel
 from formers.models.decoder import Decoded, DecoderModel
 from formers.models.encoder import Encoded, EncoderModel
 from formers.models.heads import IGNORED
-from formers.models.inputs import given, misfit
+from formers.models.inputs import given
 from formers.outputs import BaseModelOutput, Seq2SeqModelOutput
 
 
@@ -77,6 +76,10 @@ class Seq2SeqModel(PreTrainedModel):
         self.encoder.set_input_embeddings(value)
         self.decoder.set_input_embeddings(value)
         self.tie_weights()
+
+    def ties(self) -> Mapping[str, str]:
+        """None where the decoder has embeddings of its own."""
+        return {} if self.spec.own_embeddings else super().ties()
 
     @property
     def gradient_checkpointing(self) -> bool:
@@ -181,9 +184,9 @@ class Seq2SeqModel(PreTrainedModel):
         if encoded is None:
             run = self.encode(inputs, attention_mask, inputs_embeds, output_attentions, output_hidden_states)
             encoded = BaseModelOutput(run.padded(), run.hidden_states, run.attentions)
-            return CrossMemory(run.flat, run.layout, seen(run, attention_mask)), encoded
-        states = encoded.last_hidden_state
-        return source(states, attention_mask), encoded
+            return CrossMemory(run.flat, run.layout, visible(run.layout, attention_mask)), encoded
+        states: Any = encoded.last_hidden_state
+        return CrossMemory.of(states, attention_mask), encoded
 
     def encode(
         self,
@@ -248,31 +251,3 @@ def as_output(encoder_outputs: Any) -> BaseModelOutput | None:
         f"encoder_outputs is a {type(encoder_outputs).__name__}.",
         "Pass what model.get_encoder()(…) returned, or a tuple that begins with its hidden states (B, S, W).",
     )
-
-
-def source(states: Any, attention_mask: Tensor | None) -> CrossMemory:
-    """What a decoder reads of hidden states (B, S, W) with their mask (B, S)."""
-    if not isinstance(states, Tensor) or states.dim() != 3:
-        shape = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
-        raise InputError(
-            f"The encoder's hidden states have the shape {shape}; (batch, length, width) is expected.",
-            "Pass what model.get_encoder()(…) returned.",
-        )
-    batch, length = states.shape[:2]
-    if attention_mask is not None and attention_mask.shape != (batch, length):
-        raise misfit("attention_mask", attention_mask, batch, length)
-    layout = plan(batch, length, attention_mask, pack=True, anywhere=True)
-    return CrossMemory(layout.gather(states), layout, _visible(layout.kept is not None, attention_mask))
-
-
-def seen(encoded: Encoded, attention_mask: Tensor | None) -> Tensor | None:
-    """The mask (B, 1, 1, S) of an encoder's states, None where all count."""
-    layout = encoded.layout
-    ragged = layout.kept is not None or (bool(layout.runs) and layout.runs[0].mask is not None)
-    return _visible(ragged, attention_mask)
-
-
-def _visible(ragged: bool, attention_mask: Tensor | None) -> Tensor | None:
-    if attention_mask is None or not ragged:
-        return None
-    return (attention_mask != 0)[:, None, None]

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.cache import Cache, EncoderDecoderCache
+from formers.models.base import PreTrainedModel
 from formers.models.decoder import DecoderModel
 from formers.models.encoder import EncoderModel
 from formers.models.generative import GenerativeModel, VocabularyHead
-from formers.models.heads import class_loss, labels_padding
+from formers.models.heads import OutputHead, class_loss, classification_loss, labels_padding, span_loss
 from formers.models.seq2seq import Seq2SeqModel
-from formers.outputs import Seq2SeqLMOutput
+from formers.outputs import (
+    Seq2SeqLMOutput,
+    Seq2SeqQuestionAnsweringModelOutput,
+    Seq2SeqSequenceClassifierOutput,
+)
 
 
 class Seq2SeqForConditionalGeneration(GenerativeModel):
@@ -52,14 +58,12 @@ class Seq2SeqForConditionalGeneration(GenerativeModel):
         """The decoder."""
         return self.model.decoder
 
-    def get_input_embeddings(self) -> Any:
-        """The token embeddings."""
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: Any) -> None:
-        """Replace the token embeddings."""
-        self.model.set_input_embeddings(value)
-        self.tie_weights()
+    def ties(self) -> Mapping[str, str]:
+        """Where the decoder has embeddings of its own, the logits share those."""
+        ties = super().ties()
+        if not self.spec.own_embeddings:
+            return ties
+        return {name: "model.decoder.embeddings.tokens.weight" for name in ties if name == "head.output.weight"}
 
     def new_cache(self, rows: int, capacity: int | None = None) -> EncoderDecoderCache:
         """An empty cache, as `Seq2SeqModel.new_cache`."""
@@ -121,3 +125,149 @@ class Seq2SeqForConditionalGeneration(GenerativeModel):
         if labels is not None and loss is None:
             raise InputError("A loss needs all logits.", "Leave logits_to_keep out, or the labels.")
         return self.finish(Seq2SeqLMOutput(loss, logits, **both.states()), return_dict)
+
+
+class Seq2SeqWithHead(PreTrainedModel):
+    """An encoder–decoder `model` with a `head` on the decoder's states. The decoder reads the source, shifted."""
+
+    # The bare model's class, set when the concrete class is made.
+    base_class: ClassVar[type[Seq2SeqModel]]
+    tied: ClassVar[Mapping[str, str]] = {
+        "model.decoder.embeddings.tokens.weight": "model.encoder.embeddings.tokens.weight"
+    }
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.model = self.base_class(config)
+        self.head = self.make_head()
+        self.post_init()
+
+    def make_head(self) -> nn.Module:
+        """The head."""
+        raise NotImplementedError
+
+    def get_encoder(self) -> EncoderModel:
+        """The encoder: ids (B, S) to hidden states."""
+        return self.model.encoder
+
+    def get_decoder(self) -> DecoderModel:
+        """The decoder."""
+        return self.model.decoder
+
+    def decoder_inputs(self, input_ids: Tensor | None, decoder_input_ids: Tensor | None, embeds: Tensor | None) -> Any:
+        """The decoder's ids: those given, or the source's, shifted; None where embeddings are given."""
+        if decoder_input_ids is not None or embeds is not None:
+            return decoder_input_ids
+        if input_ids is None:
+            raise InputError(
+                f"{type(self).__name__} got no input_ids for its decoder to read.",
+                "Pass input_ids, or decoder_input_ids beside what the encoder is to read.",
+            )
+        return self.model.shifted(input_ids)
+
+
+class Seq2SeqForSequenceClassification(Seq2SeqWithHead):
+    """Logits (B, labels) of the last end-of-sequence token. `labels` (B) classes or numbers, or (B, labels)."""
+
+    def make_head(self) -> nn.Module:
+        """Transform, dropout, product."""
+        return OutputHead(self.spec, self.config.num_labels, self.spec.head.classifier, self.spec.head.dropout)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Logits, and the loss when `labels` are given. Inputs as in Seq2SeqModel.transduce; ids are needed."""
+        if input_ids is None:
+            raise InputError(
+                f"{type(self).__name__} finds the end of a sequence by its token, and got no input_ids.",
+                "Pass input_ids.",
+            )
+        both = self.model.transduce(
+            input_ids,
+            attention_mask,
+            self.decoder_inputs(input_ids, decoder_input_ids, decoder_inputs_embeds),
+            decoder_attention_mask,
+            encoder_outputs,
+            None,
+            inputs_embeds,
+            decoder_inputs_embeds,
+            False if labels is not None else use_cache,
+            output_attentions,
+            output_hidden_states,
+        )
+        hidden = both.decoded.padded()
+        logits = self.head(hidden[torch.arange(len(hidden), device=hidden.device), self._ends(input_ids, hidden)])
+        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        return self.finish(Seq2SeqSequenceClassifierOutput(loss, logits, **both.states()), return_dict)
+
+    def _ends(self, input_ids: Tensor, hidden: Tensor) -> Tensor:
+        """The place (B) of each row's last end-of-sequence token."""
+        last = self.config.eos_token_id
+        ends = torch.isin(input_ids, torch.tensor([] if last is None else last, device=input_ids.device))
+        if ends.shape != hidden.shape[:2] or not bool(ends.any(1).all()):
+            raise InputError(
+                f"Not every row of input_ids holds config.eos_token_id ({self.config.eos_token_id}) "
+                "at a place that the decoder reads too.",
+                "Tokenize with special tokens, and leave decoder_input_ids out.",
+            )
+        place = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
+        return (ends * place).argmax(1)
+
+
+class Seq2SeqForQuestionAnswering(Seq2SeqWithHead):
+    """Logits (B, T) for the start and the end of an answer. `start_positions` and `end_positions` (B)."""
+
+    def make_head(self) -> nn.Module:
+        """Two logits a token."""
+        return OutputHead(self.spec, 2, None, 0.0)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Logits of both ends, with the loss when both positions are given. Inputs as in Seq2SeqModel.transduce."""
+        trained = start_positions is not None and end_positions is not None
+        both = self.model.transduce(
+            input_ids,
+            attention_mask,
+            self.decoder_inputs(input_ids, decoder_input_ids, decoder_inputs_embeds),
+            decoder_attention_mask,
+            encoder_outputs,
+            None,
+            inputs_embeds,
+            decoder_inputs_embeds,
+            False if trained else use_cache,
+            output_attentions,
+            output_hidden_states,
+            keep_padding=trained,
+        )
+        logits = both.decoded.layout.scatter(self.head(both.decoded.flat))
+        start, end = (part.squeeze(-1).contiguous() for part in logits.split(1, dim=-1))
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = span_loss(start, end, start_positions, end_positions)
+        return self.finish(Seq2SeqQuestionAnsweringModelOutput(loss, start, end, **both.states()), return_dict)

@@ -54,6 +54,8 @@ class HeadSpec:
     qa_dropout: float = 0.0
     masked_lm: Transform | None = None
     decoder_bias: bool = True
+    # Labels of next tokens stand where these are predicted, not where they are.
+    labels_ahead: bool = False
     # A bias of the vocabulary's logits (1, V) that is not trained (BART, Marian).
     logits_bias: bool = False
     # An encoder–decoder's decoder inputs from labels, (labels, config); None for `seq2seq.shift_right`.
@@ -116,8 +118,8 @@ class ModelSpec:
     positions_after: int | None = None
     # The first position, where padding counts as well (BART, mBART).
     position_offset: int = 0
-    # Positions are sines, then cosines, of fixed rates: see `layers.positions.Sinusoids`.
-    sinusoids: Literal["open", "closed"] | None = None
+    # Positions are sines, then cosines, of fixed rates: a frozen table that files hold, or computed without an end.
+    sinusoids: Literal["stored", "computed"] | None = None
     # A new model's positions start as sines and cosines (Vaswani et al., 2017).
     sinusoidal_positions: bool = False
     token_types: int = 0
@@ -178,6 +180,8 @@ class ModelSpec:
     encoder: ModelSpec | None = None
     # Whether encoder, decoder and logits share the embeddings; None: as config.tie_word_embeddings says.
     shared_embeddings: bool | None = None
+    # The decoder of an encoder–decoder shares none with the encoder in any case.
+    own_embeddings: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "width", "heads", "ff_width"):
@@ -260,7 +264,8 @@ class Definition:
 
     `base_prefix` is the name of the encoder inside a checkpoint with a head. `rules` map modules of the encoder,
     `head_rules` those of each head by name, and `configured_rules` gives those that a configuration decides, by head
-    name or "Model" for the encoder. `ignored` are checkpoint keys without use.
+    name or "Model" for the encoder. `ignored` are checkpoint keys without use; `optional` those that files
+    need not have, and `unsaved`, by head, those that they are not given.
     """
 
     config: type[PreTrainedConfig]
@@ -270,6 +275,8 @@ class Definition:
     head_rules: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
     configured_rules: Callable[[Any], Mapping[str, Sequence[Rule]]] | None = None
     ignored: Sequence[str] = ()
+    optional: Sequence[str] = ()
+    unsaved: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # Heads below which the base model has another name than `base_prefix`.
     prefixes: Mapping[str, str] = field(default_factory=dict)
     # Heads whose architecture has another name than the head.

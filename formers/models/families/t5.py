@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -73,8 +74,8 @@ def deviation(config: Any, name: str, shape: Sequence[int]) -> float:
     if name.endswith(("embeddings.tokens.weight", "head.output.weight")):
         return factor
     if name.endswith("q_proj.weight"):
-        return factor * float(config.d_model * config.d_kv) ** -0.5
-    return factor * float(config.d_model if "position_bias" in name else shape[-1]) ** -0.5
+        return factor / math.sqrt(config.d_model * config.d_kv)
+    return factor / math.sqrt(config.d_model if "position_bias" in name else shape[-1])
 
 
 def t5_spec(config: Any, scaled: bool, biases: bool) -> ModelSpec:
@@ -96,7 +97,6 @@ def t5_spec(config: Any, scaled: bool, biases: bool) -> ModelSpec:
             dropout=config.classifier_dropout,
             classifier=Transform("tanh", dropout=config.classifier_dropout),
             decoder_bias=False,
-            own_inputs=True,
         ),
         norm="rms",
         norm_eps=config.layer_norm_epsilon,
