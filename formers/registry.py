@@ -60,10 +60,11 @@ _SEQ2SEQ_HEADS = (
     "ForSequenceClassification",
     "ForQuestionAnswering",
 )
+_T5_HEADS = (*_SEQ2SEQ_HEADS, "EncoderModel", "ForTokenClassification")
 
 FAMILIES: dict[str, Family] = {
     "albert": Family("Albert", "albert", (*_ENCODER_HEADS, "ForPreTraining"), "AlbertTokenizer"),
-    "bart": Family("Bart", "bart", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "BartTokenizer"),
+    "bart": Family("Bart", "bart", (*_SEQ2SEQ_HEADS, "ForCausalLM"), "BartTokenizer"),
     "bert": Family(
         "Bert",
         "bert",
@@ -109,7 +110,17 @@ FAMILIES: dict[str, Family] = {
     "roberta": Family("Roberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "RobertaTokenizer"),
     "smollm3": Family("SmolLM3", "smollm3", _DECODER_HEADS, "PreTrainedTokenizerFast"),
     "stablelm": Family("StableLm", "stablelm", _DECODER_HEADS[:4], "PreTrainedTokenizerFast"),
-    "t5": Family("T5", "t5", (*_SEQ2SEQ_HEADS[:2], "EncoderModel", "ForTokenClassification"), "T5Tokenizer"),
+    "blenderbot": Family("Blenderbot", "bart", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "BlenderbotTokenizer"),
+    "blenderbot-small": Family(
+        "BlenderbotSmall", "bart", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "BlenderbotSmallTokenizer"
+    ),
+    "m2m_100": Family("M2M100", "marian", _SEQ2SEQ_HEADS[:2], "M2M100Tokenizer"),
+    "marian": Family("Marian", "marian", ("Model", "MTModel", "ForCausalLM"), "MarianTokenizer"),
+    "mbart": Family("MBart", "bart", (*_SEQ2SEQ_HEADS, "ForCausalLM"), "MBartTokenizer"),
+    "mt5": Family("MT5", "mt5", _T5_HEADS, "T5Tokenizer"),
+    "pegasus": Family("Pegasus", "marian", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "PegasusTokenizer"),
+    "t5": Family("T5", "t5", _T5_HEADS, "T5Tokenizer"),
+    "umt5": Family("UMT5", "mt5", _T5_HEADS, "T5Tokenizer"),
     "xlm-roberta": Family("XLMRoberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "XLMRobertaTokenizer"),
 }
 
