@@ -88,7 +88,7 @@ class Beams:
             step.scores = scores
             self.all_scores += (scores,)
         if plan.keep_states:
-            step.take_states(plan.forward.output)
+            step.take_states(plan.forward.output, len(logits))
         values, places = self._best(scores)
         ended = self._criteria(places, scores.shape[-1])
         late = plan.out_of_time()

@@ -40,12 +40,19 @@ class Step:
     hidden_states: Any = None
     cross_attentions: Any = None
 
-    def take_states(self, output: Any) -> None:
-        """Keep what a model's output has of attention maps and hidden states."""
+    def take_states(self, output: Any, rows: int) -> None:
+        """Keep what a model's output has of attention maps and hidden states, for `rows` rows."""
         own = "decoder_" if hasattr(output, "decoder_hidden_states") else ""
-        self.attentions = getattr(output, f"{own}attentions")
-        self.hidden_states = getattr(output, f"{own}hidden_states")
-        self.cross_attentions = getattr(output, "cross_attentions", None)
+        self.attentions = _repeated(getattr(output, f"{own}attentions"), rows)
+        self.hidden_states = _repeated(getattr(output, f"{own}hidden_states"), rows)
+        self.cross_attentions = _repeated(getattr(output, "cross_attentions", None), rows)
+
+
+def _repeated(layers: Sequence[Tensor] | None, rows: int) -> tuple[Tensor, ...] | None:
+    """The states of all layers, for rows that were read once as the prompt of several."""
+    if layers is None:
+        return None
+    return tuple(layer.repeat_interleave(rows // len(layer), 0) for layer in layers)
 
 
 @dataclass
@@ -225,7 +232,7 @@ class TokenByToken:
         if plan.keep_logprobs:
             step.logprobs = logits.float().log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
         if plan.keep_states:
-            step.take_states(plan.forward.output)
+            step.take_states(plan.forward.output, len(tokens))
 
     def _ask_criteria(self, step: Step) -> None:
         plan, history = self.plan, self.choose.history
