@@ -15,6 +15,7 @@ from formers.tokenization.special import NAMES, IdAttribute, SpecialTokens, Toke
 
 if TYPE_CHECKING:
     from formers.tokenization.build import Recipe
+    from formers.tokenization.engine import Engines
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,9 @@ class PreTrainedTokenizerBase:
         clean_up = (
             self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         )
+        cutter = self._output_engines().cutter
+        if cutter is not None:
+            return decode.decode(decode.Joined(self, cutter), token_ids, skip_special_tokens, clean_up)
         if clean_up and decode.keeps_spaces(self._engines.base) and not self.init_kwargs.get(setup.FORCE_CLEAN_UP):
             self._warn_once(
                 "clean up", "Spaces are not cleaned up: this tokenizer's tokens hold the spaces of the text."
@@ -108,6 +112,9 @@ class PreTrainedTokenizerBase:
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of tokens."""
+        cutter = self._output_engines().cutter
+        if cutter is not None:
+            return cutter.join(tokens, set(self.all_special_tokens))
         decoder = self._engines.base.decoder
         return " ".join(tokens) if decoder is None else decoder.decode(tokens)
 
@@ -126,7 +133,7 @@ class PreTrainedTokenizerBase:
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
         """The token of an id, or the tokens of several; None for ids outside the vocabulary."""
-        find = self._engines.base.id_to_token
+        find = self._output_engines().base.id_to_token
         if isinstance(ids, int):
             return find(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else ()
@@ -213,7 +220,12 @@ class PreTrainedTokenizerBase:
 
     def kept_files(self) -> dict[str, bytes]:
         """What the family's files hold that the engine cannot write, by their names in `vocab_files_names`."""
-        return {}
+        cutter = self._engines.cutter
+        return {} if cutter is None else cutter.files
+
+    def _output_engines(self) -> Engines:
+        """The engines whose vocabulary has the ids that a model writes."""
+        return self._engines
 
     @property
     def special_tokens_map(self) -> dict[str, str]:

@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
 
 from formers.errors import ConfigError, InputError
 from formers.tokenization import sentencepiece
+
+if TYPE_CHECKING:
+    from formers.tokenization.pieces import Cutter
 
 _SPACE = "▁"  # what SentencePiece writes for a space
 
@@ -33,6 +36,15 @@ class Vocabulary:
     control: list[str] = field(default_factory=list)
     user_defined: list[str] = field(default_factory=list)
 
+    def ids(self) -> dict[str, int]:
+        """The ids by token. InputError for a Unigram vocabulary, which has scores."""
+        if not isinstance(self.pieces, dict):
+            raise InputError(
+                "A vocabulary of ids is needed, and this one gives scores.",
+                "Pass vocab.json (with merges.txt for BPE), a SentencePiece file of a BPE model, or a dictionary.",
+            )
+        return self.pieces
+
 
 class Recipe(NamedTuple):
     """How a family makes its engine.
@@ -40,11 +52,13 @@ class Recipe(NamedTuple):
     make: from the vocabulary, the names of the special tokens and the family's options, without special tokens.
     frame: the post-processor that puts the special tokens around texts, once they have ids; None if the tokenizer's
     class does that. extra: from the given special tokens without a name and the options, those that the family has.
+    cutter: from the family's files by name, the special tokens and the options, what cuts texts before the engine.
     """
 
     make: Callable[[Vocabulary, Mapping[str, str], Mapping[str, Any]], Tokenizer]
     frame: Callable[[Callable[[str], tuple[str, int]], Mapping[str, Any]], Any] | None
     extra: Callable[[Sequence[str], Mapping[str, Any]], Sequence[str]] | None = None
+    cutter: Callable[[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]], Cutter] | None = None
 
 
 def read_vocabulary(vocab: Any, merges: Any) -> Vocabulary:
@@ -268,6 +282,20 @@ def bos_eos_frame(first: tuple[str, int] | None, last: tuple[str, int] | None) -
         pair=f"{around('$A', 0)} {around('$B', 1)}",
         special_tokens=[token for token in (first, last) if token],
     )
+
+
+def end_each(special: Callable[[str], tuple[str, int]], options: Mapping[str, Any]) -> Any:
+    """The frame that ends each text of a pair with the eos token."""
+    last = special("eos_token")
+    return processors.TemplateProcessing(
+        single=["$A", last[0]], pair=["$A", last[0], "$B", last[0]], special_tokens=[last]
+    )
+
+
+def end_all(special: Callable[[str], tuple[str, int]], options: Mapping[str, Any]) -> Any:
+    """The frame that ends a text, or both of a pair together, with the eos token."""
+    last = special("eos_token")
+    return processors.TemplateProcessing(single=["$A", last[0]], pair=["$A", "$B", last[0]], special_tokens=[last])
 
 
 def _bert_frame(special: Callable[[str], tuple[str, int]], options: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from formers.errors import ConfigError, InputError
+from formers.errors import ConfigError
 from formers.tokenization.build import Recipe, Vocabulary, bos_eos_frame
 
 Merges = Sequence[tuple[str, str]]
@@ -87,32 +87,22 @@ def _spaces(strip: bool) -> Any:
     return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if strip else steps)
 
 
-def ids_of(vocabulary: Vocabulary) -> dict[str, int]:
-    """The ids of a BPE vocabulary's tokens."""
-    if not isinstance(vocabulary.pieces, dict):
-        raise InputError(
-            "A BPE vocabulary maps tokens to ids, and this one gives scores.",
-            "Pass vocab.json and merges.txt, a SentencePiece file of a BPE model, or a dictionary.",
-        )
-    return vocabulary.pieces
-
-
 def _from_bytes(
     pattern: str | None = None, nfc: bool = False
 ) -> Callable[[Vocabulary, Mapping[str, str], Mapping[str, Any]], Tokenizer]:
     def make(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-        return byte_level(ids_of(vocabulary), vocabulary.merges, pattern, options["add_prefix_space"], nfc)
+        return byte_level(vocabulary.ids(), vocabulary.merges, pattern, options["add_prefix_space"], nfc)
 
     return make
 
 
 def _llama(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    engine = llama(ids_of(vocabulary), vocabulary.merges, options["add_prefix_space"])
+    engine = llama(vocabulary.ids(), vocabulary.merges, options["add_prefix_space"])
     return _with_added(engine, vocabulary)
 
 
 def _gemma(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    engine = gemma(ids_of(vocabulary), vocabulary.merges, special["unk_token"])
+    engine = gemma(vocabulary.ids(), vocabulary.merges, special["unk_token"])
     return _with_added(engine, vocabulary)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -12,13 +12,17 @@ from tokenizers.models import BPE
 from formers.errors import InputError
 from formers.tokenization.tensors import to_python
 
+if TYPE_CHECKING:
+    from formers.tokenization.base import PreTrainedTokenizerBase
+    from formers.tokenization.pieces import Cutter
+
 logger = logging.getLogger(__name__)
 
 # English contractions and punctuation that WordPiece leaves a space before.
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
-def decode(engine: Tokenizer, token_ids: Any, skip_special_tokens: bool, clean_up: bool) -> str | list[str]:
+def decode(engine: Tokenizer | Joined, token_ids: Any, skip_special_tokens: bool, clean_up: bool) -> str | list[str]:
     """The text of an id or of a row of ids; a list of texts for a batch of rows (lists, arrays or tensors)."""
     if isinstance(token_ids, Mapping):
         token_ids = token_ids["input_ids"]
@@ -37,6 +41,26 @@ def decode(engine: Tokenizer, token_ids: Any, skip_special_tokens: bool, clean_u
             "Pass ints of at least 0, as a list, array or tensor with one or two axes; replace -100 in labels "
             "by `tokenizer.pad_token_id` first.",
         ) from error
+
+
+class Joined:
+    """Decodes as an engine does, for tokenizers whose pieces a cutter joins."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, cutter: Cutter) -> None:
+        self._tokenizer = tokenizer
+        self._cutter = cutter
+        self._special = set(tokenizer.all_special_tokens)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        """The text of a row of ids."""
+        if any(index < 0 for index in ids):
+            raise OverflowError(f"{min(ids)} is negative")
+        tokens = self._tokenizer.convert_ids_to_tokens(ids, skip_special_tokens)
+        return self._cutter.join([token for token in tokens if token is not None], self._special)
+
+    def decode_batch(self, rows: Sequence[Sequence[int]], skip_special_tokens: bool = False) -> list[str]:
+        """The texts of rows of ids."""
+        return [self.decode(row, skip_special_tokens) for row in rows]
 
 
 def clean(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
-from formers.errors import InputError
+from formers.errors import InputError, UnsupportedError
 from formers.tokenization.batch import BatchEncoding
 from formers.tokenization.engine import Engines, Truncation
 from formers.tokenization.inputs import collect, explain, holds_pairs
@@ -89,18 +89,27 @@ def encode(
 
     fill: needed where the request asks for padding. Returns the batch and the tokens of the longest row.
     """
-    if type(text) is str and not text_pair and _is_plain(request):
+    if type(text) is str and not text_pair and engines.cutter is None and _is_plain(request):
         return _encode_one(engines, text, request, fill)
     inputs, batched = collect(text, text_pair, request.is_split_into_words)
     truncation = request.limits.truncation
     pairs = holds_pairs(inputs, request.is_split_into_words)
+    if engines.cutter is not None:
+        if request.offsets:
+            raise UnsupportedError(
+                "This tokenizer does not know where its tokens lie in a text.",
+                "Leave out return_offsets_mapping, as with the reference's tokenizer of this family.",
+            )
+        words, whole = request.is_split_into_words, request.split_special_tokens
+        inputs = engines.cut(inputs, words, whole, request.add_special_tokens)
+        request = request._replace(is_split_into_words=True)
     if truncation is not None:
         _check_room(engines.base, truncation, request, pairs)
     engine = engines.get(truncation, request.split_special_tokens)
     zero_types = not pairs and engines.gives_zero_types
-    words = None if pairs else _words(engines, request, zero_types)
+    known = None if pairs else _words(engines, request, zero_types)
     try:
-        rows = _run(engine, words, inputs, request, zero_types)
+        rows = _run(engine, known, inputs, request, zero_types)
     except TypeError as error:
         raise explain(inputs, request.is_split_into_words) from error
     shape = _shape(request.limits.padding, rows.longest, fill)

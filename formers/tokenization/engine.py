@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tokenizers import Tokenizer
 
+from formers.tokenization.pieces import AddedTokens, Cutter, cut_inputs
 from formers.tokenization.probe import encoding_of
 from formers.tokenization.words import Words, words_of
 
@@ -41,27 +42,32 @@ class _State:
     def __init__(self, base: Tokenizer) -> None:
         self.base = base
         self.variants: dict[tuple[Truncation | None, bool], Tokenizer] = {}
-        self.framed: dict[str, Engines] = {}
+        self.others: dict[str, Engines] = {}
         self.handed_out = False
         self.splits_special = base.encode_special_tokens
         self.gives_zero_types = _gives_zero_types(base)
         self.words = words_of(base)
+        self.added: AddedTokens | None = None
 
 
 class Engines:
-    """The engines of one tokenizer. Safe to use and to change from any number of threads."""
+    """The engines of one tokenizer. Safe to use and to change from any number of threads.
 
-    def __init__(self, engine: Tokenizer) -> None:
+    cutter: what cuts texts into the pieces that the engine has ids for; None where the engine reads texts.
+    """
+
+    def __init__(self, engine: Tokenizer, cutter: Cutter | None = None) -> None:
         engine.no_padding()
         engine.no_truncation()
         self._state = _State(engine)
         self._changing = Lock()
+        self.cutter = cutter
 
-    def __getstate__(self) -> Tokenizer:
-        return self._state.base
+    def __getstate__(self) -> tuple[Tokenizer, Cutter | None]:
+        return self._state.base, self.cutter
 
-    def __setstate__(self, engine: Tokenizer) -> None:
-        self.__init__(engine)  # type: ignore[misc]
+    def __setstate__(self, state: tuple[Tokenizer, Cutter | None]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
     @property
     def base(self) -> Tokenizer:
@@ -83,7 +89,7 @@ class Engines:
         with self._changing:
             state = self._state
             state.handed_out = True
-            state.variants, state.framed = {}, {}
+            state.variants, state.others, state.added = {}, {}, None
             return state.base
 
     def get(self, truncation: Truncation | None, split_special_tokens: bool) -> Tokenizer:
@@ -109,17 +115,34 @@ class Engines:
                 state.variants[key] = engine
         return engine
 
+    def cut(self, inputs: list[Any], words: bool, split_special_tokens: bool, framed: bool) -> list[Any]:
+        """Inputs as the pieces that the cutter gives: see `cut_inputs`."""
+        assert self.cutter is not None
+        state = self._state
+        added = state.added
+        if added is None:
+            added = AddedTokens(state.base.get_added_tokens_decoder().values())
+            state.added = None if state.handed_out else added
+        return cut_inputs(self.cutter, added, inputs, words, split_special_tokens, framed)
+
+    def other(self, name: str, make: Callable[[Tokenizer], Engines]) -> Engines:
+        """Engines that `make` makes from a copy of this one, kept by `name` until this one changes."""
+        state = self._state
+        engines = state.others.get(name)
+        if engines is None:
+            engines = make(derive(state.base))
+            if not state.handed_out:
+                state.others[name] = engines
+        return engines
+
     def framed(self, name: str, frame: Callable[[], Any]) -> Engines:
         """Engines like these with the post-processor that `frame` makes, kept by `name`."""
-        state = self._state
-        engines = state.framed.get(name)
-        if engines is None:
-            engine = derive(state.base)
+
+        def make(engine: Tokenizer) -> Engines:
             engine.post_processor = frame()
-            engines = Engines(engine)
-            if not state.handed_out:
-                state.framed[name] = engines
-        return engines
+            return Engines(engine, self.cutter)
+
+        return self.other(name, make)
 
     def change(self, edit: Callable[[Tokenizer], Result]) -> Result:
         """Apply `edit` to a new engine that takes the place of the present one; calls under way keep the old one.

@@ -54,7 +54,7 @@ def save(
         added = {token: index for token, index in tokenizer.added_tokens_encoder.items() if index >= base}
         if added:
             paths.append(write_json(_named(target, ADDED_TOKENS_FILE, prefix), added))
-    if not legacy:
+    if not legacy and "tokenizer_file" in tokenizer.vocab_files_names:
         text = _with_baked_settings(tokenizer).to_str(pretty=True)
         paths.append(write_text(_named(target, TOKENIZER_FILE, prefix), text))
     return tuple(str(path) for path in paths)
@@ -93,7 +93,7 @@ def _named(folder: Path, name: str, prefix: str | None) -> Path:
 
 
 def _can_write_vocabulary(tokenizer: PreTrainedTokenizerFast) -> bool:
-    if "vocab_file" not in tokenizer.vocab_files_names:
+    if not {"vocab_file", "vocab"} & tokenizer.vocab_files_names.keys():
         return False
     if not _from_sentencepiece(tokenizer):
         return True
@@ -106,7 +106,7 @@ def _can_write_vocabulary(tokenizer: PreTrainedTokenizerFast) -> bool:
 
 
 def _from_sentencepiece(tokenizer: PreTrainedTokenizerFast) -> bool:
-    return tokenizer.vocab_files_names["vocab_file"].endswith(".model")
+    return tokenizer.vocab_files_names.get("vocab_file", "").endswith(".model")
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from formers.errors import ConfigError, UnsupportedError
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _UNIGRAM, _BPE = 1, 2
 
 
@@ -21,7 +21,9 @@ _UNIGRAM, _BPE = 1, 2
 class SentencePieceModel:
     """pieces: (text, log probability) in the order of their ids; with BPE the score says which merge comes first.
 
-    control, user_defined: pieces that are never cut. charsmap: the compiled normalization rules.
+    control, user_defined: pieces that are never cut. bytes: those that stand for a byte. charsmap: the compiled
+    normalization rules. unk_surface: what the unknown piece is decoded to. The others are settings of SentencePiece;
+    space_as_suffix: spaces end the word before them.
     """
 
     pieces: list[tuple[str, float]]
@@ -30,45 +32,74 @@ class SentencePieceModel:
     user_defined: list[str]
     charsmap: bytes
     is_bpe: bool
+    bytes: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
+    byte_fallback: bool = False
+    space_as_suffix: bool = False
+    unk_surface: str = " ⁇ "
+    add_dummy_prefix: bool = True
+    remove_extra_whitespaces: bool = True
+    escape_whitespaces: bool = True
 
 
 def read(path: Path) -> SentencePieceModel:
     """Read a Unigram or BPE model. ConfigError if the file is damaged, UnsupportedError for other kinds of model."""
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(data: bytes, name: str) -> SentencePieceModel:
+    """As `read`, for the content of the file `name`."""
     try:
-        return _parse(path.read_bytes(), path)
+        return _model(data, name)
     except (IndexError, ValueError, struct.error) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path} is not a SentencePiece model: {error}.", "Fetch the file again.") from error
+        raise ConfigError(f"{name} is not a SentencePiece model: {error}.", "Fetch the file again.") from error
 
 
-def _parse(data: bytes, path: Path) -> SentencePieceModel:
+def _model(data: bytes, name: str) -> SentencePieceModel:
     pieces: list[tuple[str, float]] = []
-    control: list[str] = []
-    user_defined: list[str] = []
-    kind, charsmap, unk_id = _UNIGRAM, b"", 0
+    roles: dict[int, list[str]] = {}
+    unk_id = 0
+    trainer: dict[int, int | bytes] = {}
+    normalizer: dict[int, int | bytes] = {}
     for number, value in _fields(data):
-        if number == 1 and isinstance(value, bytes):  # pieces
+        if not isinstance(value, bytes):
+            continue
+        if number == 1:
             text, score, role = _piece(value)
-            if role == _CONTROL:
-                control.append(text)
-            elif role == _USER_DEFINED:
-                user_defined.append(text)
-            elif role == _UNKNOWN:
+            roles.setdefault(role, []).append(text)
+            if role == _UNKNOWN:
                 unk_id = len(pieces)
             pieces.append((text, score))
-        elif number == 2 and isinstance(value, bytes):  # trainer_spec
-            kind = next((item for field, item in _fields(value) if field == 3 and isinstance(item, int)), _UNIGRAM)
-        elif number == 3 and isinstance(value, bytes):  # normalizer_spec
-            charsmap = next((item for field, item in _fields(value) if field == 2 and isinstance(item, bytes)), b"")
+        elif number == 2:
+            trainer.update(_fields(value))
+        elif number == 3:
+            normalizer.update(_fields(value))
     if not pieces:
         raise ValueError("it holds no pieces")
+    kind, charsmap, surface = trainer.get(3, _UNIGRAM), normalizer.get(2, b""), trainer.get(44)
     if kind not in (_UNIGRAM, _BPE):
         raise UnsupportedError(
-            f"{path} is a SentencePiece model of words or characters, not of the kinds Unigram and BPE.",
+            f"{name} is a SentencePiece model of words or characters, not of the kinds Unigram and BPE.",
             "Use a folder with tokenizer.json: the reference implementation writes one with save_pretrained.",
         )
-    return SentencePieceModel(pieces, unk_id, control, user_defined, charsmap, kind == _BPE)
+    return SentencePieceModel(
+        pieces,
+        unk_id,
+        roles.get(_CONTROL, []),
+        roles.get(_USER_DEFINED, []),
+        charsmap if isinstance(charsmap, bytes) else b"",
+        kind == _BPE,
+        frozenset(roles.get(_BYTE, ())),
+        frozenset(roles.get(_UNUSED, ())),
+        byte_fallback=bool(trainer.get(35, False)),
+        space_as_suffix=bool(trainer.get(24, False)),
+        unk_surface=surface.decode("utf-8") if isinstance(surface, bytes) else SentencePieceModel.unk_surface,
+        add_dummy_prefix=bool(normalizer.get(3, True)),
+        remove_extra_whitespaces=bool(normalizer.get(4, True)),
+        escape_whitespaces=bool(normalizer.get(5, True)),
+    )
 
 
 def _piece(data: bytes) -> tuple[str, float, int]:

@@ -61,7 +61,7 @@ class Parts:
 
 def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Parts:
     """Make the engine and the special tokens from the constructor's arguments; `settings` keeps what remains."""
-    source = {name: settings.pop(name, None) for name in SOURCES}
+    source = {name: settings.pop(name, None) for name in dict.fromkeys((*SOURCES, *cls.vocab_files_names))}
     special = _special_tokens(cls, settings)
     engine = _given_engine(source)
     from_file = engine is not None
@@ -86,9 +86,14 @@ def assemble(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> Pa
     engine.encode_special_tokens = bool(settings.get("split_special_tokens", False))
     _add_tokens(engine, settings.pop("added_tokens_decoder", None) or {}, special)
     if not from_file and cls.recipe is not None and cls.recipe.frame is not None:
-        engine.post_processor = cls.recipe.frame(_named_ids(engine, special), options)
+        engine.post_processor = cls.recipe.frame(named_ids(engine, special), options)
     vocab_file = source["vocab_file"]
-    return Parts(Engines(engine), special, options, baked, None if vocab_file is None else str(vocab_file), from_file)
+    cutter = (
+        None if cls.recipe is None or cls.recipe.cutter is None else cls.recipe.cutter(source, special.map(), options)
+    )
+    return Parts(
+        Engines(engine, cutter), special, options, baked, None if vocab_file is None else str(vocab_file), from_file
+    )
 
 
 def warn_unknown(cls: type[PreTrainedTokenizerBase], names: Iterable[str]) -> None:
@@ -138,12 +143,16 @@ def _vocabulary(cls: type[PreTrainedTokenizerBase], source: Mapping[str, Any]) -
     if vocab is None:
         raise InputError(
             f"{cls.__name__} needs a vocabulary.",
-            f"Pass `vocab_file` (such as {cls.vocab_files_names['vocab_file']}), `tokenizer_file` or "
+            f"Pass `vocab_file` (such as {_vocabulary_file(cls)}), `tokenizer_file` or "
             f"`tokenizer_object`, or load a model with {cls.__name__}.from_pretrained.",
         )
     if "merges_file" in cls.vocab_files_names and merges is None:
         raise InputError(f"{cls.__name__} needs merges besides its vocabulary.", "Pass `merges_file` (merges.txt).")
     return read_vocabulary(vocab, merges)
+
+
+def _vocabulary_file(cls: type[PreTrainedTokenizerBase]) -> str:
+    return cls.vocab_files_names.get("vocab_file") or cls.vocab_files_names["vocab"]
 
 
 def _special_tokens(cls: type[PreTrainedTokenizerBase], settings: dict[str, Any]) -> SpecialTokens:
@@ -183,7 +192,9 @@ def _add_tokens(engine: Tokenizer, decoder: Mapping[Any, Any], special: SpecialT
         engine.add_tokens(tokens)
 
 
-def _named_ids(engine: Tokenizer, special: SpecialTokens) -> Any:
+def named_ids(engine: Tokenizer, special: SpecialTokens) -> Any:
+    """Special tokens by name, as frames need them: the token and its id. InputError for what is not set."""
+
     def named(name: str) -> tuple[str, int]:
         token = special.text(name)
         index = None if token is None else engine.token_to_id(token)

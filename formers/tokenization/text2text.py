@@ -49,13 +49,6 @@ def _t5(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str
     return engine
 
 
-def _t5_frame(special: Special, options: Mapping[str, Any]) -> Any:
-    last = special("eos_token")
-    return processors.TemplateProcessing(
-        single=["$A", last[0]], pair=["$A", last[0], "$B", last[0]], special_tokens=[last]
-    )
-
-
 def _pegasus(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
     pieces = build.scored(vocabulary)
     if vocabulary.sentencepiece:
@@ -84,11 +77,6 @@ def _pegasus_extra(given: Sequence[str], options: Mapping[str, Any]) -> list[str
     return [*([] if sentence is None else [sentence]), *_unused(options)]
 
 
-def _one_end(special: Special, options: Mapping[str, Any]) -> Any:
-    last = special("eos_token")
-    return processors.TemplateProcessing(single=["$A", last[0]], pair=["$A", "$B", last[0]], special_tokens=[last])
-
-
 def _blenderbot_frame(special: Special, options: Mapping[str, Any]) -> Any:
     last = special("eos_token")
     return processors.TemplateProcessing(single=["$A", last[0]], pair=["$A", "$B:1"], special_tokens=[last])
@@ -108,7 +96,7 @@ class T5Tokenizer(PreTrainedTokenizerFast):
         "pad_token": "<pad>",
     }
     options: ClassVar[Mapping[str, Any]] = {"extra_ids": 100, "legacy": None}
-    recipe: ClassVar[Recipe | None] = Recipe(_t5, _t5_frame, extra_with_sentinels)
+    recipe: ClassVar[Recipe | None] = Recipe(_t5, build.end_each, extra_with_sentinels)
 
     def get_sentinel_tokens(self) -> list[str]:
         """The sentinel tokens, "<extra_id_0>" first."""
@@ -133,7 +121,7 @@ class PegasusTokenizer(PreTrainedTokenizerFast):
         "mask_token": "<mask_2>",
     }
     options: ClassVar[Mapping[str, Any]] = {"mask_token_sent": "<mask_1>", "offset": 103}
-    recipe: ClassVar[Recipe | None] = Recipe(_pegasus, _one_end, _pegasus_extra)
+    recipe: ClassVar[Recipe | None] = Recipe(_pegasus, build.end_all, _pegasus_extra)
 
 
 class BartTokenizer(PreTrainedTokenizerFast):

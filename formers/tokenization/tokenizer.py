@@ -362,6 +362,12 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **settings: Unpack[CallSettings]
     ) -> list[str]:
         """The tokens of a text as strings."""
+        if self._engines.cutter is not None:
+            whole = settings.get("split_special_tokens")
+            whole = self.split_special_tokens if whole is None else whole
+            engines = self._target_engines() if id(self) in _TARGETING.get() else self._engines
+            texts = [text] if pair is None else [text, pair]
+            return [token for row in engines.cut(texts, False, whole, False) for token in row]
         settings["return_offsets_mapping"] = True  # makes the encodings, which hold the tokens, at once
         return self(text, pair, add_special_tokens=add_special_tokens, **settings).tokens()
 

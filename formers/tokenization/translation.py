@@ -67,7 +67,7 @@ class TranslationTokenizer(PreTrainedTokenizerFast):
     def lang_code_to_id(self) -> dict[str, int]:
         """The ids of the languages' tokens by code."""
         find = self._engines.base.token_to_id
-        codes = dict.fromkeys((*self.languages, *self.extra_special_tokens))
+        codes = dict.fromkeys((*self._codes(), *self.extra_special_tokens))
         return {code: index for code in codes if (index := find(self._token(code))) is not None}
 
     @property
@@ -143,6 +143,10 @@ class TranslationTokenizer(PreTrainedTokenizerFast):
         language = self.tgt_lang or self.src_lang
         return self._engines.framed(language, lambda: self._frame(language))
 
+    def _codes(self) -> Sequence[str]:
+        """The codes of the family's languages."""
+        return self.languages
+
     def _code(self, language: Any) -> int:
         """The id of the language's token. InputError for a language that the model does not have."""
         known = self.lang_code_to_id
@@ -195,7 +199,7 @@ def _mbart50(vocabulary: Vocabulary, special: Mapping[str, str], options: Mappin
 
 
 def _nllb(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
-    ids = causal.ids_of(vocabulary)
+    ids = vocabulary.ids()
     if vocabulary.sentencepiece:
         first = [special[name] for name in ("bos_token", "pad_token", "eos_token", "unk_token")]
         ids = {token: index for index, token in enumerate(dict.fromkeys((*first, *ids)))}

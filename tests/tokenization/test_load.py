@@ -267,7 +267,7 @@ def test_what_cannot_be_loaded(bert_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"no tokenizer.json, which PreTrainedTokenizerFast needs"):
         PreTrainedTokenizerFast.from_pretrained(bert_folder)
     (tmp_path / "vocab.json").write_text("{}")
-    with pytest.raises(ModelNotFoundError, match=r"no vocab.json and merges.txt"):
+    with pytest.raises(ModelNotFoundError, match=r"no tokenizer.json and no merges.txt"):
         RobertaTokenizer.from_pretrained(tmp_path)
     write(tmp_path, "tokenizer_config.json", {"tokenizer_class": "XLNetTokenizer"})
     with pytest.raises(UnsupportedError, match=r"'XLNetTokenizer', which formers does not have.*save_pretrained"):
