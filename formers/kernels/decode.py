@@ -24,7 +24,7 @@ JOB, MODEL, LAYER, SEGMENT, STATE, SEQUENCE, NUMBERS = 16, 16, 16, 8, 8, 5, 16
 # Activations by number.
 SILU, GELU_TANH = 0, 1
 
-_FAST = {"reassoc", "contract", "nsz", "nnan", "ninf", "arcp"}
+FAST = {"reassoc", "contract", "nsz", "nnan", "ninf", "arcp"}
 # Without reassociation: the two parts of ln 2 must stay apart.
 _EXACT = {"contract", "nsz", "nnan", "ninf"}
 _LOG2E, _LN2, _LN2_REST = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -37,7 +37,8 @@ _GELU, _CUBIC = np.float32(1.5957691216), np.float32(0.044715)
 
 
 @njit(nogil=True, cache=True, fastmath=_EXACT, inline="always")
-def _exp(x: Any) -> Any:
+def exp(x: Any) -> Any:
+    """The exponential of a 32-bit float."""
     x = min(max(x, _LOWEST), _HIGHEST)
     k = np.floor(x * _LOG2E + _HALF)
     r = x - k * _LN2
@@ -51,19 +52,21 @@ def _exp(x: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _floats(address: int, size: int) -> Any:
+def floats(address: int, size: int) -> Any:
+    """So many 32-bit floats at an address."""
     return carray(native.pointer(address), size, dtype=np.float32)
 
 
 @njit(nogil=True, cache=True)
-def _words(address: int, size: int) -> Any:
+def words_at(address: int, size: int) -> Any:
+    """So many 64-bit integers at an address."""
     return carray(native.pointer(address), size, dtype=np.int64)
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _norm(x: int, weight: int, width: int, eps: float, offset: float, out: int) -> None:
+@njit(nogil=True, cache=True, fastmath=FAST)
+def norm(x: int, weight: int, width: int, eps: float, offset: float, out: int) -> None:
     """RMS norm of one row."""
-    source, scale, target = _floats(x, width), _floats(weight, width), _floats(out, width)
+    source, scale, target = floats(x, width), floats(weight, width), floats(out, width)
     total = _ZERO
     for i in range(width):
         total += source[i] * source[i]
@@ -73,23 +76,36 @@ def _norm(x: int, weight: int, width: int, eps: float, offset: float, out: int) 
         target[i] = source[i] * factor * (scale[i] + more)
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _turn(x: int, dim: int, cos: int, sin: int) -> None:
+@njit(nogil=True, cache=True, fastmath=FAST)
+def turn(x: int, dim: int, cos: int, sin: int) -> None:
     """Rotate the first `dim` values of a head in place."""
-    values, cosines, sines, half = _floats(x, dim), _floats(cos, dim), _floats(sin, dim), dim // 2
+    values, cosines, sines, half = floats(x, dim), floats(cos, dim), floats(sin, dim), dim // 2
     for i in range(half):
         left, right = values[i], values[i + half]
         values[i] = left * cosines[i] + right * sines[i]
         values[i + half] = right * cosines[i + half] + left * sines[i + half]
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(nogil=True, cache=True, fastmath=FAST)
+def gated(kind: int, gates: int, inputs: int, width: int, out: int) -> None:
+    """The activation of some gates times their inputs."""
+    gate, up, target = floats(gates, width), floats(inputs, width), floats(out, width)
+    if kind == SILU:
+        for i in range(width):
+            target[i] = gate[i] / (_ONE + exp(-gate[i])) * up[i]
+    else:
+        for i in range(width):
+            inner = _GELU * (gate[i] + _CUBIC * gate[i] * gate[i] * gate[i])
+            target[i] = gate[i] / (_ONE + exp(-inner)) * up[i]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
 def _scores(query: int, keys: int, step: int, count: int, width: int, out: int) -> Any:
     """Products of a query with `count` keys, `step` bytes apart; the largest."""
-    left, scores = _floats(query, width), _floats(out, count)
+    left, scores = floats(query, width), floats(out, count)
     largest = np.float32(-3e38)
     for j in range(count):
-        right = _floats(keys + j * step, width)
+        right = floats(keys + j * step, width)
         total = _ZERO
         for i in range(width):
             total += left[i] * right[i]
@@ -98,23 +114,23 @@ def _scores(query: int, keys: int, step: int, count: int, width: int, out: int) 
     return largest
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(nogil=True, cache=True, fastmath=FAST)
 def _shares(scores: int, count: int, largest: float) -> Any:
     """exp(scores - largest) in place; their sum."""
-    values = _floats(scores, count)
+    values = floats(scores, count)
     total = _ZERO
     for j in range(count):
-        values[j] = _exp(values[j] - largest)
+        values[j] = exp(values[j] - largest)
         total += values[j]
     return total
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(nogil=True, cache=True, fastmath=FAST)
 def _mix(shares: int, values: int, step: int, count: int, width: int, factor: float, out: int) -> None:
     """Add the sum of `count` values, by their shares, to out."""
-    weights, target = _floats(shares, count), _floats(out, width)
+    weights, target = floats(shares, count), floats(out, width)
     for j in range(count):
-        source, share = _floats(values + j * step, width), weights[j] * factor
+        source, share = floats(values + j * step, width), weights[j] * factor
         for i in range(width):
             target[i] += share * source[i]
 
@@ -122,15 +138,15 @@ def _mix(shares: int, values: int, step: int, count: int, width: int, factor: fl
 @njit(nogil=True, cache=True)
 def _head(job: int, layer: int, item: int, scratch: int) -> None:
     """Attention of one head and one sequence: its new tokens see what the cache holds and those before them."""
-    words = _words(job, JOB)
-    model, part = _words(words[4], MODEL), _words(words[5] + layer * LAYER * 8, LAYER)
-    state = _words(words[6] + layer * STATE * 8, STATE)
+    words = words_at(job, JOB)
+    model, part = words_at(words[4], MODEL), words_at(words[5] + layer * LAYER * 8, LAYER)
+    state = words_at(words[6] + layer * STATE * 8, STATE)
     numbers = carray(native.pointer(words[7] + layer * NUMBERS * 8), NUMBERS, dtype=np.float64)
     heads, key_heads, width = model[1], model[2], model[3]
     sequence, head = item // heads, item % heads
     shared = heads // key_heads
     own = head // shared
-    place = _words(state[6] + sequence * SEQUENCE * 8, SEQUENCE)
+    place = words_at(state[6] + sequence * SEQUENCE * 8, SEQUENCE)
     first, count, row, start, window = place[0], place[1], place[2], place[3], place[4]
     step = state[3]
     row_keys = state[0] + row * state[2] + own * width * 4
@@ -142,32 +158,32 @@ def _head(job: int, layer: int, item: int, scratch: int) -> None:
     scale = np.float32(numbers[8])
     # The new keys, for this head alone: others make their own.
     for token in range(count):
-        source = _floats(joint + (first + token) * joint_step + (heads + own) * width * 4, width)
+        source = floats(joint + (first + token) * joint_step + (heads + own) * width * 4, width)
         key_address = keys + token * width * 4
-        key = _floats(key_address, width)
+        key = floats(key_address, width)
         for i in range(width):
             key[i] = source[i]
         if part[3]:
-            _norm(key_address, part[3], width, numbers[6], numbers[7], key_address)
+            norm(key_address, part[3], width, numbers[6], numbers[7], key_address)
         if dim:
-            _turn(key_address, dim, state[4] + (first + token) * rotation, state[5] + (first + token) * rotation)
+            turn(key_address, dim, state[4] + (first + token) * rotation, state[5] + (first + token) * rotation)
         if head % shared == 0:
-            stored = _floats(row_keys + (start + token) * step, width)
+            stored = floats(row_keys + (start + token) * step, width)
             for i in range(width):
                 stored[i] = key[i]
-            kept = _floats(row_values + (start + token) * step, width)
-            value = _floats(joint + (first + token) * joint_step + (heads + key_heads + own) * width * 4, width)
+            kept = floats(row_values + (start + token) * step, width)
+            value = floats(joint + (first + token) * joint_step + (heads + key_heads + own) * width * 4, width)
             for i in range(width):
                 kept[i] = value[i]
     for token in range(count):
-        values = _floats(query, width)
-        source = _floats(joint + (first + token) * joint_step + head * width * 4, width)
+        values = floats(query, width)
+        source = floats(joint + (first + token) * joint_step + head * width * 4, width)
         for i in range(width):
             values[i] = source[i]
         if part[2]:
-            _norm(query, part[2], width, numbers[4], numbers[5], query)
+            norm(query, part[2], width, numbers[4], numbers[5], query)
         if dim:
-            _turn(query, dim, state[4] + (first + token) * rotation, state[5] + (first + token) * rotation)
+            turn(query, dim, state[4] + (first + token) * rotation, state[5] + (first + token) * rotation)
         for i in range(width):
             values[i] *= scale
         # Places in the row: earlier ones in the cache, then the new ones up to this.
@@ -179,7 +195,7 @@ def _head(job: int, layer: int, item: int, scratch: int) -> None:
         largest = max(largest, fresh)
         factor = np.float32(1) / _shares(scores, old + new, largest)
         out = words[10] + (first + token) * heads * width * 4 + head * width * 4
-        target = _floats(out, width)
+        target = floats(out, width)
         for i in range(width):
             target[i] = _ZERO
         _mix(scores, row_values + low * step, step, old, width, factor, out)
@@ -215,13 +231,13 @@ def _sum_into(segments: int, group: int, rows: int, x: int, x_step: int, y: int,
 @njit(nogil=True, cache=True)
 def _joint(job: int, layer: int, group: int, normed: int) -> None:
     """A group of queries, keys and values."""
-    words = _words(job, JOB)
-    model, part = _words(words[4], MODEL), _words(words[5] + layer * LAYER * 8, LAYER)
+    words = words_at(job, JOB)
+    model, part = words_at(words[4], MODEL), words_at(words[5] + layer * LAYER * 8, LAYER)
     rows, step = words[2], model[5] * 4
     for row in range(rows):
-        target = _floats(words[9] + row * step + group * ROWS * 4, ROWS)
+        target = floats(words[9] + row * step + group * ROWS * 4, ROWS)
         if part[4]:
-            bias = _floats(part[4] + group * ROWS * 4, ROWS)
+            bias = floats(part[4] + group * ROWS * 4, ROWS)
             for i in range(ROWS):
                 target[i] = bias[i]
         else:
@@ -230,45 +246,37 @@ def _joint(job: int, layer: int, group: int, normed: int) -> None:
     _sum_into(part[5], group, rows, normed, model[0] * 4, words[9], step)
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
+@njit(nogil=True, cache=True, fastmath=FAST)
 def _gated(job: int, layer: int, group: int, normed: int, scratch: int) -> None:
     """A group of the activated gate times the input."""
-    words = _words(job, JOB)
-    model, part = _words(words[4], MODEL), _words(words[5] + layer * LAYER * 8, LAYER)
+    words = words_at(job, JOB)
+    model, part = words_at(words[4], MODEL), words_at(words[5] + layer * LAYER * 8, LAYER)
     rows, step = words[2], ROWS * 4
-    values = _floats(scratch, 2 * rows * ROWS)
+    values = floats(scratch, 2 * rows * ROWS)
     for i in range(2 * rows * ROWS):
         values[i] = _ZERO
     other = scratch + rows * step
     _product(part[7], group, rows, normed, model[0] * 4, scratch - group * step, step)
     _product(part[8], group, rows, normed, model[0] * 4, other - group * step, step)
-    smooth = part[14] == SILU
     for row in range(rows):
-        gate, up = _floats(scratch + row * step, ROWS), _floats(other + row * step, ROWS)
-        target = _floats(words[11] + row * model[6] * 4 + group * step, ROWS)
-        if smooth:
-            for i in range(ROWS):
-                target[i] = gate[i] / (_ONE + _exp(-gate[i])) * up[i]
-        else:
-            for i in range(ROWS):
-                inner = _GELU * (gate[i] + _CUBIC * gate[i] * gate[i] * gate[i])
-                target[i] = gate[i] / (_ONE + _exp(-inner)) * up[i]
+        target = words[11] + row * model[6] * 4 + group * step
+        gated(part[14], scratch + row * step, other + row * step, ROWS, target)
 
 
 @njit(nogil=True, cache=True)
 def _norms(job: int, weight: int, eps: float, offset: float, out: int) -> None:
     """All rows of the residual, normed."""
-    words = _words(job, JOB)
+    words = words_at(job, JOB)
     width = native.load(words[4])
     for row in range(words[2]):
-        _norm(words[8] + row * width * 4, weight, width, eps, offset, out + row * width * 4)
+        norm(words[8] + row * width * 4, weight, width, eps, offset, out + row * width * 4)
 
 
 @njit(nogil=True, cache=True)
 def _stage(job: int, layer: int, kind: int, counter: int, normed: int, scratch: int) -> None:
     """What one thread does of a stage: portions of its items, until there are none left; then wait for the others."""
-    words = _words(job, JOB)
-    model, part = _words(words[4], MODEL), _words(words[5] + layer * LAYER * 8, LAYER)
+    words = words_at(job, JOB)
+    model, part = words_at(words[4], MODEL), words_at(words[5] + layer * LAYER * 8, LAYER)
     if kind == 1:
         items = words[12] * model[1]
     elif kind == 0:
@@ -300,13 +308,13 @@ def _stage(job: int, layer: int, kind: int, counter: int, normed: int, scratch: 
 @cfunc("void(int64)", cache=True)
 def decode_body(job: int) -> None:
     """What every thread does."""
-    words = _words(job, JOB)
-    model = _words(words[4], MODEL)
+    words = words_at(job, JOB)
+    model = words_at(words[4], MODEL)
     private = words[13] + native.add(job, 1) * words[14]
     normed, scratch = private, private + words[2] * model[0] * 4
     counter = words[15]
     for layer in range(model[4]):
-        part = _words(words[5] + layer * LAYER * 8, LAYER)
+        part = words_at(words[5] + layer * LAYER * 8, LAYER)
         numbers = carray(native.pointer(words[7] + layer * NUMBERS * 8), NUMBERS, dtype=np.float64)
         for kind in range(5):
             if kind == 0:

@@ -137,6 +137,11 @@ class Layout:
         device = None if self.kept is None else self.kept.device
         return Queries(torch.tensor(places, device=device), runs)
 
+    def last_tokens(self) -> Tensor:
+        """The flat places (B) of the last token of every sequence, in the order of the runs."""
+        ends = [run.start + run.length * (row + 1) - 1 for run in self.runs for row in range(run.batch)]
+        return torch.tensor(ends, device=None if self.kept is None else self.kept.device)
+
     def scatter_sequences(self, rows: Tensor, queries: Queries) -> Tensor:
         """One row (B, …) a sequence, in the order of the runs, to the order of the batch."""
         if self.kept is None:

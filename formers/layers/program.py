@@ -21,6 +21,7 @@ from formers.layers.block import FeedForward
 from formers.layers.causal import CausalBlock, CausalContext
 from formers.layers.linear import Compact, JointWeight
 from formers.layers.norms import RMSNorm
+from formers.layers.prompt import Prompt
 from formers.layers.rotary import Rotary
 from formers.layers.watch import Watch
 
@@ -47,9 +48,12 @@ class Program:
 
         from formers.kernels import decode
 
-        attention = blocks[0].self_attn
+        attention, mlp = blocks[0].self_attn, blocks[0].mlp
+        assert isinstance(mlp, FeedForward)
         self.heads, self.key_heads, self.head_dim = attention.heads, attention.key_heads, attention.head_dim
         self.width, self.joint, self.ff = weights[0].joint.columns, weights[0].joint.width, weights[0].down.columns
+        self.blocks, self.activation = blocks, _ACTIVATIONS[mlp.activation]
+        self.windows = [block.self_attn.window for block in blocks]
         self.rotary = [block.self_attn.rotary for block in blocks]
         self._layers = numpy.zeros((len(blocks), decode.LAYER), dtype=numpy.int64)
         self._numbers = numpy.zeros((len(blocks), decode.NUMBERS), dtype=numpy.float64)
@@ -78,19 +82,46 @@ class Program:
         """Whether the blocks are what they were, and nobody looks at what happens inside of them."""
         return self._watch.unseen() and self._watch.same()
 
-    def serves(self, x: Tensor, context: CausalContext) -> bool:
-        """Whether this computes the pass of x (T, W): few rows, float32, no gradients, nothing asked for on the way."""
-        few = x.shape[0] <= MOST_ROWS and x.dtype is torch.float32 and context.function is sdpa
-        plain = context.weights is None and context.bias is None and context.reading is None
-        return few and plain and not torch.is_grad_enabled() and not torch.compiler.is_compiling() and self.current()
+    def serves(self, x: Tensor, context: CausalContext, fresh: bool) -> bool:
+        """Whether this computes the pass of x (T, W): float32, no gradients, nothing asked for on the way.
+
+        More rows than few must be `fresh`: they see nothing but one another.
+        """
+        if x.dtype is not torch.float32 or context.function is not sdpa or torch.is_grad_enabled():
+            return False
+        if context.weights is not None or context.bias is not None or context.reading is not None:
+            return False
+        if x.shape[0] > MOST_ROWS and not (fresh and self._whole(context)):
+            return False
+        return not torch.compiler.is_compiling() and self.current()
+
+    def _whole(self, context: CausalContext) -> bool:
+        """Whether the tokens of each run see all before them."""
+        longest = max(run.length for run in context.runs)
+        return all(run.mask is None for run in context.runs) and all(w is None or w >= longest for w in self.windows)
 
     def run(
-        self, x: Tensor, context: CausalContext, cache: Cache, rows: Sequence[int], counts: Sequence[int]
+        self,
+        x: Tensor,
+        context: CausalContext,
+        cache: Cache,
+        rows: Sequence[int],
+        counts: Sequence[int],
+        last: Tensor | None,
     ) -> Tensor:
         """(T, W) to (T, W): `counts` new tokens of each cache row, those of `rows`, in this order, in x.
 
-        The cache has room for them; they are stored there.
+        The cache has room for them; they are stored there. With `last` (B), the places of the last token of each
+        sequence, only these are given.
         """
+        if x.shape[0] > MOST_ROWS:
+            return Prompt(x, context, cache, rows, last).run(self.blocks, self.activation)
+        x = self._few(x, context, cache, rows, counts)
+        return x if last is None else x[last]
+
+    def _few(
+        self, x: Tensor, context: CausalContext, cache: Cache, rows: Sequence[int], counts: Sequence[int]
+    ) -> Tensor:
         import numpy
 
         from formers.kernels import decode
@@ -133,8 +164,7 @@ class Program:
         return found
 
     def _describe(self, block: CausalBlock, weights: _Weights, row: Any, numbers: Any) -> None:
-        attention, mlp = block.self_attn, block.mlp
-        assert isinstance(mlp, FeedForward)
+        attention = block.self_attn
         norms = (block.attn_norm, block.mlp_norm, attention.q_norm, attention.k_norm)
         for index, norm in enumerate(norms):
             if isinstance(norm, RMSNorm):
@@ -150,7 +180,7 @@ class Program:
         for index, tiles in enumerate(segments, 5):
             row[index] = self._segments(tiles)
         row[13] = 0 if attention.rotary is None else attention.rotary.dim
-        row[14] = _ACTIVATIONS[mlp.activation]
+        row[14] = self.activation
 
     def _segments(self, tiles: Sequence[Tiles]) -> int:
         """The address of a table of tiles."""

@@ -92,6 +92,7 @@ class DecoderForCausalLM(GenerativeModel):
             output_attentions,
             output_hidden_states,
             keep_padding=labels_padding(labels, attention_mask),
+            only_last=labels is None and type(logits_to_keep) is int and logits_to_keep == 1,
             source=self._source(encoder_hidden_states, encoder_attention_mask),
         )
         loss = None

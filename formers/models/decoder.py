@@ -66,6 +66,11 @@ class Decoded:
     def last(self, count: int) -> Tensor:
         """The hidden states (B, count, W) of each row's last tokens that count; zero where a row has fewer."""
         batch, width = self.layout.batch, self.flat.shape[-1]
+        if self.flat.shape[0] == batch < sum(self.counts):
+            # Nothing else was computed; in the order of the runs.
+            flat = torch.empty_like(self.flat)
+            flat[list(self.layout.order())] = self.flat
+            return flat.view(batch, count, width)
         if self.flat.shape[0] == batch * count and self.layout.kept is None and self.layout.length == count:
             return self.flat.view(batch, count, width)
         if min(self.counts) >= count:
@@ -143,6 +148,7 @@ class DecoderModel(PreTrainedModel):
         output_hidden_states: bool | None = None,
         keep_padding: bool = False,
         source: CrossMemory | None = None,
+        only_last: bool = False,
     ) -> Decoded:
         """Ids (B, S) or embeddings (B, S, W), with the mask (B, S) of those that count, to hidden states.
 
@@ -150,7 +156,7 @@ class DecoderModel(PreTrainedModel):
         Their hidden states are zero; `keep_padding` computes them. Positions go on from what the row's cache holds. The
         mask may also be (B, tokens in the cache + S). Rows whose `position_ids` restart hold several sequences, none of
         which sees another. `use_cache` is config.use_cache unless given, and off in training. `source` is what
-        cross-attention reads, unless the cache holds it.
+        cross-attention reads, unless the cache holds it. `only_last`: the last token of each row is all that is needed.
         """
         spec, config = self.spec, self.config
         output_attentions = given(output_attentions, config.output_attentions)
@@ -204,9 +210,10 @@ class DecoderModel(PreTrainedModel):
         layers: Iterable[nn.Module] = self.layers
         if cache is not None:
             cache.cross = source
-            if self.program is not None and states is None and self.program.serves(x, context):
+            if self.program is not None and states is None and self.program.serves(x, context, not filled):
                 cache.reserve(counts)
-                x, layers = self.program.run(x, context, cache, layout.order(), counts), ()
+                ends = layout.last_tokens() if only_last and min(counts) else None
+                x, layers = self.program.run(x, context, cache, layout.order(), counts, ends), ()
             else:
                 separate = torch.is_grad_enabled() and len(set(starts)) > 1
                 appends = cache.append(layout, counts, separate)

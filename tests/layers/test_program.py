@@ -148,7 +148,29 @@ def test_long_texts_and_several_threads(runs: list[int]) -> None:
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     finally:
         torch.set_num_threads(before)
-    assert runs == [1, 1, 1]
+    assert runs == [300, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("kind", "settings"), FAMILIES)
+@pytest.mark.parametrize("keep", [0, 1])
+@torch.no_grad()
+def test_prompts_of_many_tokens(kind: str, settings: dict[str, Any], keep: int, runs: list[int]) -> None:
+    fast = model(kind, **{**settings, **({"sliding_window": 40} if "sliding_window" in settings else {})})
+    slow = reference(fast)
+    ids = torch.randint(90, (4, 20))
+    mask = torch.ones_like(ids)
+    mask[0, :7], mask[2, :19] = 0, 0
+    caches = fast.new_cache(4), slow.new_cache(4)
+    for new, given in ((ids, mask), (ids[:, :1], None)):
+        got, expected = (
+            each(new, attention_mask=given, past_key_values=cache, logits_to_keep=keep).logits
+            for each, cache in zip((fast, slow), caches, strict=True)
+        )
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert runs == [54, 4]
+    for row, length in enumerate(caches[0].lengths):
+        kept = (cache.stores[0].memory[:, :, row, :length] for cache in caches)
+        torch.testing.assert_close(*kept, rtol=1e-4, atol=1e-4)
 
 
 def hook(it: Any) -> None:
