@@ -220,9 +220,16 @@ class GenerationConfig:
 
     @classmethod
     def from_model_config(cls, model_config: Any) -> GenerationConfig:
-        """The settings that old files keep in the model's config.json: special tokens above all."""
-        values = model_config if isinstance(model_config, Mapping) else model_config.to_dict()
-        return cls(**{name: values[name] for name in _FROM_MODEL if values.get(name) is not None})
+        """The settings that old files keep in the model's config.json: special tokens above all.
+
+        Of encoder–decoders all settings, as in version 4 of the reference: how a model summarizes or translates was
+        there. Special tokens may be those of its decoder's own configuration.
+        """
+        values = dict(model_config if isinstance(model_config, Mapping) else model_config.to_dict())
+        if isinstance(values.get("decoder"), Mapping):
+            values = {**values["decoder"], **{name: value for name, value in values.items() if value is not None}}
+        found = _FROM_SEQ2SEQ if values.get("is_encoder_decoder") else _FROM_MODEL
+        return cls(**{name: values[name] for name in found if values.get(name) is not None})
 
     @classmethod
     def from_pretrained(
@@ -276,6 +283,12 @@ class GenerationConfig:
 
 _NAMES: frozenset[str] = frozenset(f.name for f in dataclasses.fields(GenerationConfig)) - {"extra"}
 _FROM_MODEL = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_eos_token_id")
+
+
+# The other names are of the model's own outputs too.
+_FROM_SEQ2SEQ = sorted(
+    _NAMES - {"use_cache", "output_attentions", "output_hidden_states", "transformers_version", "cache_config"}
+)
 
 
 def over(values: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any]:

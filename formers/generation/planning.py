@@ -68,6 +68,7 @@ def plan(
     """Everything of one call, or an error that says what to change."""
     own = model_config(model) if call.own is None else call.own
     config = (own if call.defaults is None else call.defaults.under(own)).merged(passed, settings)
+    _check_forced(model, config)
     device = torch.device(model.device)
     ends = frozenset(() if config.eos_token_id is None else token_ids(config.eos_token_id)) - {-1}
     pad = config.pad_token_id if config.pad_token_id is not None and config.pad_token_id >= 0 else None
@@ -116,14 +117,36 @@ def plan(
     )
 
 
+def _check_forced(model: Any, config: GenerationConfig) -> None:
+    """InputError for a token that is forced and not among the model's."""
+    vocabulary = getattr(getattr(model, "spec", None), "vocab_size", None)
+    if vocabulary is None:
+        return
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        value = getattr(config, name)
+        ids = [] if value is None else token_ids(value)
+        if any(not 0 <= one < vocabulary for one in ids):
+            raise InputError(
+                f"{name}={value} was given, and the model has {vocabulary} tokens, from 0 on.",
+                "Take the id from the model's own tokenizer: tokenizer.convert_tokens_to_ids(token).",
+            )
+
+
 def _limits(model: Any, config: GenerationConfig, prompts: Prompts) -> list[int]:
     """How many new tokens each prompt may get; a model with a table of positions has no more of them than it holds."""
     asked = _asked(model, config, prompts)
     spec = getattr(model, "spec", None)
     if spec is None or spec.positions is None:
         return asked
+    places = spec.positions - spec.first_position
+    longest = max(len(ids) for ids in prompts.rows)
+    if longest > places:
+        raise InputError(
+            f"A prompt has {longest} tokens; this model's decoder takes at most {places}.",
+            "Give a shorter one, such as its last tokens.",
+        )
     # The last token of a text is not read.
-    room = [spec.positions - spec.first_position - len(ids) + 1 for ids in prompts.rows]
+    room = [places - len(ids) + 1 for ids in prompts.rows]
     return [max(1, min(limit, left)) for limit, left in zip(asked, room, strict=True)]
 
 

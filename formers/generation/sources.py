@@ -117,7 +117,7 @@ def read_source(model: Any, inputs: Mapping[str, Any], mask: Tensor | None, outp
     given = {name: value for name, value in inputs.items() if value is not None}
     device = torch.device(model.device)
     if outputs is not None:
-        outputs = _outputs(outputs, device)
+        outputs = _outputs(outputs, device, getattr(getattr(model, "spec", None), "cross_width", None))
     if len(given) > 1:
         raise InputError(f"Both {' and '.join(given)} were given.", "Give one of them: the encoder reads one.")
     if not given and outputs is None:
@@ -195,8 +195,8 @@ def _ragged(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor | N
     return table, None if even else (torch.arange(table.shape[1]) < lengths[:, None]).long()
 
 
-def _outputs(outputs: Any, device: torch.device) -> Any:
-    """What an encoder returned, as an output object: tuples and mappings are taken too."""
+def _outputs(outputs: Any, device: torch.device, width: int | None) -> Any:
+    """What an encoder returned, of `width`, as an output object: tuples and mappings are taken too."""
     if isinstance(outputs, Tensor):
         raise InputError("encoder_outputs is a tensor.", "Pass what model.get_encoder()(...) returned.")
     if isinstance(outputs, Mapping) or hasattr(outputs, "keys"):
@@ -208,6 +208,11 @@ def _outputs(outputs: Any, device: torch.device) -> Any:
         raise InputError(
             f"encoder_outputs hold no last_hidden_state (B, S, W) but a {type(states).__name__}.",
             "Pass what model.get_encoder()(...) returned.",
+        )
+    if width is not None and states.shape[2] != width:
+        raise InputError(
+            f"encoder_outputs are {states.shape[2]} wide, and the decoder reads states of {width}.",
+            "Pass what this model's own encoder returned.",
         )
     return BaseModelOutput(states.to(device), found[1], found[2])
 

@@ -48,7 +48,6 @@ _NOT_NEGATIVE = [
     "top_k",
     "no_repeat_ngram_size",
     "encoder_no_repeat_ngram_size",
-    "forced_bos_token_id",
 ]
 _FLAGS = [
     "do_sample",
@@ -131,6 +130,10 @@ def _check_value(name: str, value: Any) -> None:
         _require(_whole(value), name, value, "a whole number")
     elif name == "exponential_decay_length_penalty":
         _require(isinstance(value, (tuple, list)) and len(value) == 2, name, value, "a pair (start, factor)")
+    elif name == "forced_bos_token_id":
+        _require(
+            _whole(value) and value >= 0, name, value, "a token id, such as tokenizer.convert_tokens_to_ids('fr_XX')"
+        )
     elif name in ("pad_token_id", "bos_token_id"):
         _require(_whole(value), name, value, "a token id, or None")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
+import formers
 from formers.errors import InputError, UnsupportedError
 from formers.generation import generate, stream
 from formers.outputs import BaseModelOutput
@@ -188,3 +190,72 @@ def test_decoders_have_no_encoder() -> None:
             generate(Toy(), [[5]], **{name: [[5]]})
     with pytest.raises(InputError, match="The model is a decoder, and the assistant ToyPair is not"):
         generate(Toy(), [[5]], assistant_model=toy())
+
+
+@cache
+def small() -> Any:
+    """A BART of one layer with 12 places for the decoder."""
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    torch.manual_seed(0)
+    config = formers.BartConfig(vocab_size=61, max_position_embeddings=12, **sizes, **heads)
+    return formers.BartForConditionalGeneration(config).eval()
+
+
+LONG = torch.full((1, 13), 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"decoder_input_ids": LONG}, "A prompt has 14 tokens; this model's decoder takes at most 12"),
+        ({"input_ids": LONG}, "The input has 13 tokens; this model takes at most 12"),
+        ({"input_ids": torch.tensor([[61]])}, "The token ids go from 61 to 61; the model has 61"),
+        ({"decoder_input_ids": torch.tensor([[61]])}, "The token ids go from 2 to 61; the model has 61"),
+        ({"forced_bos_token_id": 61}, "forced_bos_token_id=61 was given, and the model has 61 tokens"),
+        ({"forced_bos_token_id": "fr_XX"}, r"'fr_XX' was given\. Give a token id, such as tokenizer.convert_tokens"),
+        ({"decoder_start_token_id": 61}, "The token ids go from 61 to 61"),
+        ({"input_ids": None, "inputs_embeds": torch.zeros(1, 3, 8)}, "inputs_embeds has the shape .1, 3, 8."),
+        (
+            {"input_ids": None, "encoder_outputs": (torch.zeros(1, 3, 8),)},
+            "encoder_outputs are 8 wide, and the decoder",
+        ),
+        ({"token_type_ids": torch.zeros(1, 3)}, "given token_type_ids"),
+        ({"use_cache": False, "past_key_values": 3}, "past_key_values were given with use_cache=False"),
+        ({"decoder_input_id": 3}, "no setting 'decoder_input_id'"),
+    ],
+)
+def test_what_a_model_is_refused(arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises((InputError, UnsupportedError), match=problem):
+        small().generate(**{"input_ids": torch.tensor([[5, 6, 2]]), **arguments})
+
+
+def test_the_decoder_writes_as_far_as_it_has_places() -> None:
+    ids = torch.tensor([[5, 6, 2]])
+    prompt = torch.full((1, 11), 5)
+    settings: dict[str, Any] = {"forced_eos_token_id": None, "eos_token_id": None}
+    assert small().generate(ids, decoder_input_ids=prompt, max_new_tokens=30, **settings).shape == (1, 13)
+    assert small().generate(ids, max_new_tokens=30, **settings).shape == (1, 13)
+    assert small().generate(ids, **settings).shape == (1, 12), "by default up to max_position_embeddings"
+
+
+def test_settings_in_old_configurations() -> None:
+    values = {**small().config.to_dict(), "num_beams": 4, "length_penalty": 2.0, "max_length": 142, "use_cache": True}
+    found = formers.GenerationConfig.from_model_config(values).set_values()
+    assert (found["num_beams"], found["length_penalty"], found["max_length"]) == (4, 2.0, 142)
+    assert "use_cache" not in found
+    # A decoder's configuration gives special tokens alone.
+    assert "num_beams" not in formers.GenerationConfig.from_model_config({"num_beams": 4}).set_values()
+    both = {"is_encoder_decoder": True, "pad_token_id": 4, "decoder": {"bos_token_id": 7, "pad_token_id": 3}}
+    found = formers.GenerationConfig.from_model_config(both).set_values()
+    assert (found["bos_token_id"], found["pad_token_id"]) == (7, 4)
+
+
+def test_a_static_cache_and_one_of_the_callers() -> None:
+    ids = torch.tensor([[5, 6, 2], [7, 8, 2]])
+    wanted = small().generate(ids, max_new_tokens=8)
+    assert torch.equal(small().generate(ids, max_new_tokens=8, cache_implementation="static"), wanted)
+    cache = formers.EncoderDecoderCache()
+    first = small().generate(ids, max_new_tokens=4, past_key_values=cache, forced_eos_token_id=None)
+    more = small().generate(ids, decoder_input_ids=first, max_new_tokens=4, past_key_values=cache)
+    assert torch.equal(more, wanted)
