@@ -23,6 +23,7 @@ from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.positions import rotate
 
 if TYPE_CHECKING:
+    from formers.layers.compiled import Sequences
     from formers.models.spec import ModelSpec
 
 AttentionFunction = Callable[..., Any]
@@ -111,6 +112,8 @@ class AttentionContext:
     weights: list[Tensor] | None = None
     # All runs as one, for attention alone: a training computes padding there rather than make many small calls.
     rectangle: Rectangle | None = None
+    # Where sequences lie, for blocks that are computed by compiled passes.
+    sequences: Sequences | None = None
 
 
 class SelfAttention(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from formers.layers.activations import activation
 from formers.layers.attention import AttentionContext, SelfAttention
+from formers.layers.compiled import compiled_block, suits
 from formers.layers.dropout import dropout
 from formers.layers.fused import fused_block
 from formers.layers.layout import Queries
@@ -71,11 +72,19 @@ class Block(nn.Module):
         self.attn_norm = make_norm(spec) if spec.first_norm or index > 0 else None
         self.mlp = FeedForward(spec)
         self.mlp_norm = make_norm(spec)
+        self.compiled = False
+
+    def for_training(self) -> None:
+        """Compute by compiled passes from now on, if this is a block of the common kind."""
+        self.self_attn.pack()
+        self.compiled = type(self) is Block and suits(self)
 
     def forward(self, x: Tensor, context: AttentionContext, queries: Queries | None = None) -> Tensor:
         """(T, W) to (T, W), or to (B, W) for `queries` alone."""
         if queries is None and (fused := fused_block(self, x, context)) is not None:
             return fused
+        if (compiled := compiled_block(self, x, context, queries)) is not None:
+            return compiled
         normed = self.attn_norm(x) if self.norm_first and self.attn_norm is not None else x
         mixed = self.self_attn(normed, context, queries)
         x = self._add(x if queries is None else x[queries.places], mixed, self.attn_dropout)

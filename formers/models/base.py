@@ -15,7 +15,7 @@ from formers.errors import InputError
 from formers.hub.files import ModelFiles, Source
 from formers.hub.gguf_blocks import Blocks
 from formers.layers.attention import AttentionFunction, SelfAttention, attention_function, sdpa
-from formers.layers.block import FeedForward
+from formers.layers.block import Block, FeedForward
 from formers.layers.causal import CausalAttention
 from formers.layers.cross import CrossAttention
 from formers.layers.linear import Linear, Packing, Stored
@@ -336,6 +336,19 @@ class PreTrainedModel(nn.Module):
 
     def prepare(self) -> None:
         """What a kind of model prepares for inference itself, after its layers."""
+
+    def for_training(self: _Self) -> _Self:
+        """Training mode, with the blocks arranged for speed on a CPU (extra `fast`). Results, names and files stay.
+
+        From then on, gradients of gradients are refused where a block computes in compiled passes.
+        """
+        self.train()
+        if self.device.type == "cpu":
+            keep_freed_memory()
+            for module in self.modules():
+                if isinstance(module, Block):
+                    module.for_training()
+        return self
 
     def _unchanged_blocks(self) -> dict[int, Blocks]:
         """The blocks that parameters were read from and still are, by the parameters' id()."""

@@ -13,6 +13,7 @@ from formers.configuration import PreTrainedConfig
 from formers.errors import InputError
 from formers.layers.attention import AttentionContext, PositionBias, eager, sdpa
 from formers.layers.block import Block
+from formers.layers.compiled import Sequences
 from formers.layers.dropout import dropout
 from formers.layers.embeddings import Embeddings
 from formers.layers.layout import Layout, Queries, Rectangle, plan
@@ -140,13 +141,15 @@ class EncoderModel(PreTrainedModel):
         x = self.embeddings(layout.gather(tokens), flat_positions, types)
         if self.spec.even_padding and layout.runs[0].mask is not None:
             x = x * layout.runs[0].mask.flatten()[:, None]
+        sequences = Sequences.of(layout.runs, x) if any(block.compiled for block in self.layers) else None
         context = AttentionContext(
             runs=layout.runs,
             function=eager if output_attentions and self.attention is sdpa else self.attention,
             position_bias=None if self.position_bias is None else self.position_bias(layout.runs),
             rotary=self._rotary(flat_positions, x.dtype),
             weights=[] if output_attentions else None,
-            rectangle=Rectangle.of(layout.runs, x.device) if torch.is_grad_enabled() else None,
+            rectangle=Rectangle.of(layout.runs, x.device) if torch.is_grad_enabled() and sequences is None else None,
+            sequences=sequences,
         )
         states = [x] if output_hidden_states else None
         last_queries = None

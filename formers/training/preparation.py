@@ -154,6 +154,8 @@ def make_ready(model: Any, args: TrainingArguments) -> Any:
         if not hasattr(model, "gradient_checkpointing_enable"):
             raise InputError(f"{type(model).__name__} has no gradient checkpointing.", "Leave it out.")
         model.gradient_checkpointing_enable(args.activation_checkpointing_kwargs)
+    if not args.torch_compile and hasattr(model, "for_training"):
+        model.for_training()
     model.train()
     if not args.torch_compile:
         return model

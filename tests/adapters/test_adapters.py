@@ -56,7 +56,7 @@ def test_a_new_adapter_changes_nothing_and_alone_trains(capsys: pytest.CaptureFi
     made.print_trainable_parameters()
     total = base.num_parameters()
     assert (
-        f"trainable params: 384 || all params: {total:,d} || trainable%: {38400 / total:.4f}" in capsys.readouterr().out
+        f"trainable params: 512 || all params: {total:,d} || trainable%: {51200 / total:.4f}" in capsys.readouterr().out
     )
     made(IDS, attention_mask=MASK, labels=torch.tensor([0, 1])).loss.backward()
     assert all((parameter.grad is not None) == parameter.requires_grad for parameter in made.parameters())
@@ -333,7 +333,7 @@ def test_files_of_other_versions() -> None:
 def test_adapters_that_do_not_fit(tmp_path: Path) -> None:
     adapted(target_modules=["query"], task_type="SEQ_CLS").save_pretrained(tmp_path)
     other = model(num_labels=3)
-    with pytest.raises(CheckpointError, match=r"classifier.weight is \(2, 24\), not \(3, 24\).*number of labels"):
+    with pytest.raises(CheckpointError, match=r"classifier.weight is \(2, 32\), not \(3, 32\).*number of labels"):
         PeftModel.from_pretrained(other, tmp_path)
     # What failed leaves the model as it was.
     same_weights(other, model(num_labels=3))

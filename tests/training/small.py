@@ -15,9 +15,9 @@ from formers.training.trainer import Trainer
 
 CONFIG: dict[str, Any] = {
     "vocab_size": 61,
-    "hidden_size": 24,
+    "hidden_size": 32,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
+    "num_attention_heads": 2,
     "intermediate_size": 37,
     "max_position_embeddings": 40,
 }
