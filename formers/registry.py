@@ -121,6 +121,7 @@ FAMILIES: dict[str, Family] = {
     "pegasus": Family("Pegasus", "marian", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "PegasusTokenizer"),
     "t5": Family("T5", "t5", _T5_HEADS, "T5Tokenizer"),
     "umt5": Family("UMT5", "mt5", _T5_HEADS, "T5Tokenizer"),
+    "whisper": Family("Whisper", "whisper", _SEQ2SEQ_HEADS[:2], "WhisperTokenizer"),
     "xlm-roberta": Family("XLMRoberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "XLMRobertaTokenizer"),
 }
 
@@ -308,6 +309,7 @@ _PLAIN: dict[str, str] = {
     "TypicalLogitsWarper": "formers.generation.warpers",
     "WhisperFeatureExtractor": "formers.audio.extractor",
     "WhisperProcessor": "formers.audio.processor",
+    "WhisperTimeStampLogitsProcessor": "formers.generation.timestamps",
     "default_data_collator": "formers.training.collators",
     "get_constant_schedule": "formers.training.optimization",
     "get_constant_schedule_with_warmup": "formers.training.optimization",

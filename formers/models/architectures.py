@@ -36,6 +36,7 @@ from formers.models.seq2seq_heads import (
     Seq2SeqWithHead,
 )
 from formers.models.spec import Pooling, Transform
+from formers.models.speech import SpeechEncoder, SpeechForConditionalGeneration, SpeechSeq2Seq
 from formers.outputs import (
     CausalLMOutput,
     DiscriminatorOutput,
@@ -446,6 +447,9 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "LMHeadModel": ForCausalLM,
     "Seq2Seq": Seq2SeqModel,
     "Seq2SeqForConditionalGeneration": Seq2SeqForConditionalGeneration,
+    "SpeechEncoder": SpeechEncoder,
+    "SpeechForConditionalGeneration": SpeechForConditionalGeneration,
+    "SpeechSeq2Seq": SpeechSeq2Seq,
     "Seq2SeqForQuestionAnswering": Seq2SeqForQuestionAnswering,
     "Seq2SeqForSequenceClassification": Seq2SeqForSequenceClassification,
 }

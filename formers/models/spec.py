@@ -178,6 +178,8 @@ class ModelSpec:
     cross_width: int | None = None
     # The encoder whose states this decoder reads, in an encoder–decoder.
     encoder: ModelSpec | None = None
+    # What an encoder of sound reads: states of a recording, and bands of its frames.
+    frames: tuple[int, int] | None = None
     # Whether encoder, decoder and logits share the embeddings; None: as config.tie_word_embeddings says.
     shared_embeddings: bool | None = None
     # The decoder of an encoder–decoder shares none with the encoder in any case.
