@@ -175,9 +175,9 @@ class JointWeight:
 
     def __call__(self, x: Tensor, first: int) -> Tensor:
         """The outputs of all layers from `first` on, side by side."""
-        start = self.starts[first]
-        if self._compact is not None and self._compact.serves(x, self._sources):
-            out = self._compact(x)
+        start, compact = self.starts[first], self._compact
+        if compact is not None and compact.serves(x, self._sources):
+            out = compact(x)
             return out if start == 0 else out[:, start:]
         if start == 0:
             return F.linear(x, self.weight, self.bias)
@@ -185,7 +185,12 @@ class JointWeight:
 
     def compacted(self, x: Tensor) -> bool:
         """Whether the product with x is made with the weights in fewer bytes."""
-        return self._compact is not None and self._compact.serves(x, self._sources)
+        compact = self._compact
+        return compact is not None and compact.serves(x, self._sources)
+
+    def unpack(self) -> None:
+        """Forget the weights in fewer bytes."""
+        self._compact = None
 
     @property
     def product(self) -> HalfWeight | BlockWeight | None:

@@ -309,15 +309,27 @@ class PreTrainedModel(nn.Module):
         """The output as the caller wants it: an object, or a plain tuple with `return_dict=False`."""
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
-    def for_inference(self: _Self) -> _Self:
-        """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay."""
-        if self._prepared is not None and self._prepared.same():
-            return self
+    def for_inference(self: _Self, *, compiled: bool = False) -> _Self:
+        """Evaluation mode, with weights arranged for fast small batches on a CPU. Results, names and files stay.
+
+        With numba (extra `fast`), the layers of BERT and its like become one compiled call. That is made ready beside
+        the first calls of the model; with `compiled` at once, which takes about a second, the first time on a machine
+        some more.
+        """
+        if self._prepared is None or not self._prepared.same():
+            self._arrange()
+        if compiled:
+            for module in self.modules():
+                if isinstance(module, PreTrainedModel):
+                    module.finish_preparing()
+        return self
+
+    def _arrange(self) -> None:
         self.eval()
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.home is not None:  # weights that come and go have no other form
-            return self
+            return
         joined: set[nn.Module] = set()
         # Weights stay ordinary tensors, whatever mode the caller is in.
         with torch.inference_mode(False), torch.no_grad():
@@ -332,10 +344,12 @@ class PreTrainedModel(nn.Module):
                 if isinstance(module, PreTrainedModel):
                     module.prepare()
         self._prepared = Watch([self])
-        return self
 
     def prepare(self) -> None:
         """What a kind of model prepares for inference itself, after its layers."""
+
+    def finish_preparing(self) -> None:
+        """Do at once what a kind of model would do beside its first calls."""
 
     def for_training(self: _Self) -> _Self:
         """Training mode, with the blocks arranged for speed on a CPU (extra `fast`). Results, names and files stay.

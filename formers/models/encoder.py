@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from formers.layers.embeddings import Embeddings
 from formers.layers.layout import Layout, Queries, Rectangle, plan
 from formers.layers.norms import make_norm
 from formers.layers.positions import positions_after_padding, rotary_table
+from formers.layers.stacked import Stacked, require
 from formers.models.base import PreTrainedModel
 from formers.models.heads import TransformLayer
 from formers.models.inputs import check_tokens, fit, given, misfit
@@ -66,6 +68,7 @@ class EncoderModel(PreTrainedModel):
         self.position_bias = cast("PositionBias | None", spec.position_bias and spec.position_bias(spec))
         pooler = spec.head.pooler if add_pooling_layer else None
         self.pooler = None if pooler is None else TransformLayer(spec.width, pooler, spec)
+        self.stacked: Stacked | None = None
         self.post_init()
 
     def forward(
@@ -155,7 +158,9 @@ class EncoderModel(PreTrainedModel):
         last_queries = None
         if first_only and not (output_attentions or output_hidden_states) and self.spec.plain_blocks:
             last_queries = layout.first_tokens()
-        order = self.spec.shared_layers or range(self.spec.layers)
+        if states is None and self.stacked is not None and self.stacked.serves(x, context):
+            return Encoded(self.stacked(x, layout.runs, last_queries is not None), layout, queries=last_queries)
+        order = self._order()
         for position, index in enumerate(order):
             layer = self.layers[index]
             queries = last_queries if position == len(order) - 1 else None
@@ -180,6 +185,17 @@ class EncoderModel(PreTrainedModel):
             None if context.weights is None else tuple(context.weights),
             last_queries,
         )
+
+    def prepare(self) -> None:
+        """All layers as one compiled call, which is made ready beside the first calls."""
+        self.stacked = Stacked.of(self.layers, self._order(), self.norm)
+
+    def finish_preparing(self) -> None:
+        """Make the compiled call ready."""
+        require(self.stacked)
+
+    def _order(self) -> Sequence[int]:
+        return self.spec.shared_layers or range(self.spec.layers)
 
     def _positions(self, tokens: Tensor, input_ids: Tensor | None, given: Tensor | None) -> Tensor | None:
         spec = self.spec
