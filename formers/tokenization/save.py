@@ -72,6 +72,8 @@ def save_vocabulary(
             f"{type(tokenizer).__name__} has no vocabulary file to write.",
             f"save_pretrained writes {TOKENIZER_FILE}, which holds the vocabulary.",
         )
+    if not tokenizer.vocab_files_names:
+        return ()
     if _from_sentencepiece(tokenizer):
         copy = _named(target, tokenizer.vocab_files_names["vocab_file"], prefix)
         source = Path(str(tokenizer.vocab_file))
@@ -94,7 +96,7 @@ def _named(folder: Path, name: str, prefix: str | None) -> Path:
 
 def _can_write_vocabulary(tokenizer: PreTrainedTokenizerFast) -> bool:
     if not {"vocab_file", "vocab"} & tokenizer.vocab_files_names.keys():
-        return False
+        return not tokenizer.vocab_files_names  # all that there is can be written: nothing
     if not _from_sentencepiece(tokenizer):
         return True
     # The engine cannot write SentencePiece files; the one that the tokenizer came from is copied.

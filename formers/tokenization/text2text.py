@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from tokenizers import Regex, Tokenizer, normalizers, processors
@@ -58,7 +59,8 @@ def _pegasus(vocabulary: Vocabulary, special: Mapping[str, str], options: Mappin
         named = [(token, 0.0) for token in first if token is not None]
         unused = [(token, -100.0) for token in _unused(options)]
         pieces = [*named, *unused, *pieces[2:]]
-    engine = build.unigram(pieces, vocabulary, special["unk_token"])
+    # What the user defined is a piece like the others here.
+    engine = build.unigram(pieces, replace(vocabulary, user_defined=[]), special["unk_token"])
     steps: list[Any] = [
         normalizers.Precompiled(vocabulary.charsmap) if vocabulary.charsmap else normalizers.Replace(Regex(r"\n"), " "),
         normalizers.Replace(Regex(r" {2,}"), " "),

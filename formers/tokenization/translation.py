@@ -181,7 +181,7 @@ def _pieces(vocabulary: Vocabulary, special: Mapping[str, str], codes: Sequence[
     pieces = build.scored(vocabulary)
     if not vocabulary.sentencepiece:
         return pieces
-    first = [special[name] for name in ("bos_token", "pad_token", "eos_token", "unk_token")]
+    first = [special[name] for name in ("cls_token", "pad_token", "eos_token", "unk_token")]
     named = [(token, 0.0) for token in first]
     return [*named, *pieces[3:], *((token, 0.0) for token in (*codes, special["mask_token"]))]
 
@@ -194,26 +194,29 @@ def _mbart(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[
 
 def _mbart50(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
     engine = build.unigram(_pieces(vocabulary, special, languages.MBART50), vocabulary, special["unk_token"])
-    _fold_spaces(engine, vocabulary)
+    _fold_spaces(engine, vocabulary, True)
     return engine
 
 
 def _nllb(vocabulary: Vocabulary, special: Mapping[str, str], options: Mapping[str, Any]) -> Tokenizer:
     ids = vocabulary.ids()
     if vocabulary.sentencepiece:
-        first = [special[name] for name in ("bos_token", "pad_token", "eos_token", "unk_token")]
+        first = [special[name] for name in ("cls_token", "pad_token", "eos_token", "unk_token")]
         ids = {token: index for index, token in enumerate(dict.fromkeys((*first, *ids)))}
     engine = causal.bpe(ids, vocabulary.merges, fuse_unk=True, unk_token=special["unk_token"])
-    _fold_spaces(engine, vocabulary)
+    _fold_spaces(engine, vocabulary, False)
+    engine.add_tokens([AddedToken(token, normalized=False) for token in vocabulary.user_defined])
     if vocabulary.sentencepiece:
         # The published checkpoints have the codes after the pieces, and the mask after the codes.
         engine.add_special_tokens([*languages.NLLB, _TOKENS["mask_token"]])
     return engine
 
 
-def _fold_spaces(engine: Tokenizer, vocabulary: Vocabulary) -> None:
-    steps: list[Any] = [normalizers.Precompiled(vocabulary.charsmap)] if vocabulary.charsmap else []
-    engine.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(r" {2,}"), " ")])
+def _fold_spaces(engine: Tokenizer, vocabulary: Vocabulary, always: bool) -> None:
+    """Take repeated spaces as one: `always`, or where the model has rules of normalization."""
+    rules: list[Any] = [normalizers.Precompiled(vocabulary.charsmap)] if vocabulary.charsmap else []
+    if rules or always:
+        engine.normalizer = normalizers.Sequence([*rules, normalizers.Replace(Regex(r" {2,}"), " ")])
     build.put_spaces_first(engine, "always")
 
 
@@ -235,7 +238,7 @@ class MBart50Tokenizer(TranslationTokenizer):
     """SentencePiece Unigram with 52 languages, whose code goes before the text. Options: `src_lang`, `tgt_lang`."""
 
     vocab_files_names: ClassVar[dict[str, str]] = files("sentencepiece.bpe.model")
-    special_defaults: ClassVar[Mapping[str, Token]] = _TOKENS
+    special_defaults: ClassVar[Mapping[str, Token]] = {n: t for n, t in _TOKENS.items() if n != "bos_token"}
     options: ClassVar[Mapping[str, Any]] = {"src_lang": None, "tgt_lang": None}
     recipe: ClassVar[Recipe | None] = Recipe(_mbart50, None, _with_codes(languages.MBART50))
     languages: ClassVar[tuple[str, ...]] = languages.MBART50
