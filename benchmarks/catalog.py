@@ -239,8 +239,11 @@ BENCHMARKS = (
     ),
     Benchmark(
         "decode",
-        _pipelines("decode", "float32", "1"),
-        (Comparison("a step, fp32, one row", (TRANSFORMERS,), Bar("speed", 2)),),
+        {**_pipelines("decode", "float32", "1"), CTRANSLATE2: _worker("decode_ctranslate2", "1")},
+        (
+            Comparison("a step, fp32, one row", (TRANSFORMERS,), Bar("speed", 2)),
+            Comparison("against its float32", (CTRANSLATE2,), Bar("speed")),
+        ),
         needs=GENERATION,
     ),
     Benchmark(
@@ -251,8 +254,10 @@ BENCHMARKS = (
                 f"{TRANSFORMERS}, {dtype}": _worker("decode", TRANSFORMERS, dtype, "8")
                 for dtype in ("float32", "bfloat16")
             },
+            CTRANSLATE2: _worker("decode_ctranslate2", "8"),
         },
         (
+            Comparison("against its float32", (CTRANSLATE2,), Bar("speed")),
             Comparison(
                 "a step, fp32, eight rows, against the best dtype",
                 (f"{TRANSFORMERS}, float32", f"{TRANSFORMERS}, bfloat16"),

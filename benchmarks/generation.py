@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +61,29 @@ def decode(library: str, dtype: str, batch: str, folder: Path) -> Report:
     return {"seconds": (seconds(NEW + 1) - seconds(1)) / NEW}
 
 
+def decode_ctranslate2(batch: str, folder: Path) -> Report:
+    """As `decode` through CTranslate2, in float32, from the weights of the same file."""
+    reason = folder / "smollm-ct2.error"
+    if reason.exists():
+        sys.exit(reason.read_text())
+    import ctranslate2  # type: ignore[import-untyped]
+
+    from formers import AutoTokenizer
+    from formers.cli.machine import usable_cores
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder / "smollm"), gguf_file=GGUF)
+    cores = max(1, round(usable_cores()))
+    model = ctranslate2.Generator(str(folder / "smollm-ct2"), compute_type="float32", intra_threads=cores)
+    rows = [tokenizer.convert_ids_to_tokens(tokenizer(PROMPTS[1])["input_ids"])] * int(batch)
+
+    def seconds(tokens: int) -> float:
+        length = {"max_length": tokens, "min_length": tokens, "max_batch_size": len(rows)}
+        return median(timed(lambda: model.generate_batch(rows, **length))[0] for _ in range(RUNS))
+
+    seconds(4)
+    return {"seconds": (seconds(NEW + 1) - seconds(1)) / NEW}
+
+
 def ragged(library: str, folder: Path) -> Report:
     """16 prompts of 5 to 400 tokens in one call, 32 new tokens each."""
     tokenizer, model = _loaded(library, "float32", folder)
@@ -84,7 +108,7 @@ def prefill(library: str, folder: Path) -> Report:
 
 
 def step_overhead(folder: Path) -> Report:
-    """Seconds a step that generation takes outside the model, one row."""
+    """Seconds a step that generation takes outside the model, one row: what 64 more tokens take, through 64."""
     tokenizer, model = _loaded("formers", "float32", folder)
     prompt = tokenizer(PROMPTS[1], return_tensors="pt")
     inside = 0.0
@@ -99,13 +123,18 @@ def step_overhead(folder: Path) -> Report:
 
     model.forward = watched
     _generate(model, prompt, 4)
-    inside = 0.0
-    whole, _ = timed(lambda: _generate(model, prompt, NEW))
-    return {"seconds": (whole - inside) / NEW}
+
+    def outside(tokens: int) -> float:
+        nonlocal inside
+        inside = 0.0
+        whole, _ = timed(lambda: _generate(model, prompt, tokens))
+        return whole - inside
+
+    return {"seconds": median((outside(NEW + 1) - outside(1)) / NEW for _ in range(RUNS))}
 
 
 def prepare(folder: Path) -> None:
-    """FOLDER/smollm/model.gguf: the model, where it is installed."""
+    """FOLDER/smollm/model.gguf: the model, where it is installed; FOLDER/smollm-ct2, where CTranslate2 is."""
     from formers.hub.packages import KNOWN, find_package
 
     source = find_package(MODEL)
@@ -113,6 +142,15 @@ def prepare(folder: Path) -> None:
         raise SystemExit(f"{MODEL} is not here: formers pull {MODEL}")
     (folder / "smollm").mkdir()
     (folder / "smollm" / GGUF).symlink_to(source / KNOWN[MODEL].weights)
+    try:
+        from ctranslate2.converters import TransformersConverter  # type: ignore[import-untyped]
+
+        # The converter reads plain files.
+        for part in _loaded("formers", "float32", folder):
+            part.save_pretrained(folder / "smollm-plain")
+        TransformersConverter(str(folder / "smollm-plain")).convert(str(folder / "smollm-ct2"))
+    except Exception as error:  # an optional peer: its rows say that it was skipped
+        (folder / "smollm-ct2.error").write_text(f"not converted: {error!r:.200}")
 
 
 def _loaded(library: str, dtype: str, folder: Path) -> tuple[Any, Any]:

@@ -146,6 +146,7 @@ TASKS: dict[str, Callable[..., Report]] = {
         engine_one,
         encoder_floor,
         generation.decode,
+        generation.decode_ctranslate2,
         generation.greedy,
         generation.logits,
         generation.prefill,
