@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # What fills up predictions and labels of tokens to the longest of all.
 FILL = -100
 Array = np.ndarray[Any, Any]
+# So many tokens keep a processor busy.
+_TOKENS = 2048
 
 
 class EvalPrediction:
@@ -81,6 +83,7 @@ class Evaluation:
     by_batch: call `compute_metrics(prediction, compute_result=…)` batch by batch, with True at the last. The Trainer
     does so with batch_eval_metrics=True, and for a `compute_metrics` that has an attribute `by_batch` that is true.
     keep: return predictions and labels. Without it, and by batch, memory does not grow with the dataset.
+    tokens: up to so many, neighbouring batches are predicted as one; see `grouped`.
     """
 
     loader: Any
@@ -92,6 +95,7 @@ class Evaluation:
     by_batch: bool = False
     keep: bool = True
     main_input: str = "input_ids"
+    tokens: int = 0
     after_batch: Callable[[], None] = field(default=lambda: None)
 
     def run(self, prefix: str, order: Sequence[int] | None = None) -> EvalLoopOutput:
@@ -99,7 +103,7 @@ class Evaluation:
         kept: dict[str, list[Any]] = {"predictions": [], "labels": [], "inputs": [], "losses": []}
         total, items, count = 0.0, 0.0, 0
         metrics: dict[str, Any] = {}
-        for inputs, last in with_last(batches(self.loader)):
+        for (inputs, number), last in with_last(grouped(batches(self.loader), self.tokens)):
             # Of each step's examples every process computes its share; all of them see all answers.
             answers = distributed.gather(self._answer(inputs))
             total += sum(answer.loss for answer in answers)
@@ -112,7 +116,8 @@ class Evaluation:
             if self.keep:
                 for name, found in parts.items():
                     kept[name].extend(map(to_numpy, found))
-            self.after_batch()
+            for _ in range(number):
+                self.after_batch()
         whole = {name: joined(parts, order) for name, parts in kept.items()}
         if not self.by_batch and self.compute_metrics is not None and _both(whole):
             metrics = dict(self.compute_metrics(_prediction(whole)))
@@ -142,6 +147,57 @@ class Evaluation:
         if distributed.place().world_size > 1:
             answer.parts = {name: None if part is None else to_numpy(part) for name, part in answer.parts.items()}
         return answer
+
+
+# Names of what holds a value for each token, 0 for padding.
+_PADDED = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def grouped(batches: Iterator[Batch], tokens: int) -> Iterator[tuple[Batch, int]]:
+    """Neighbouring batches as one as long as it has at most so many tokens; each with how many it is made of.
+
+    Few tokens do not keep a processor busy. Batches that cannot be joined, or are large, come as they are.
+    """
+    waiting: list[Batch] = []
+    for batch in batches:
+        if waiting and not _joinable([*waiting, batch], tokens):
+            yield _one(waiting), len(waiting)
+            waiting = []
+        waiting.append(batch)
+    if waiting:
+        yield _one(waiting), len(waiting)
+
+
+def _joinable(several: list[Batch], tokens: int) -> bool:
+    """Whether all are padded texts with the same further columns, and not too many."""
+    first, batch = several[0], several[-1]
+    if not tokens or not all(isinstance(each, Mapping) for each in (first, batch)):
+        return False
+    if set(batch) != set(first) or not {"input_ids", "attention_mask"} <= set(batch):
+        return False
+    if "position_ids" in batch or not all(isinstance(value, Tensor) and value.dim() for value in batch.values()):
+        return False
+    shapes = [value.shape for name, value in batch.items() if name in _PADDED]
+    if any(shape != batch["input_ids"].shape or len(shape) != 2 for shape in shapes):
+        return False
+    if any(value.shape[1:] != first[name].shape[1:] for name, value in batch.items() if name not in _PADDED):
+        return False
+    longest = max(int(each["input_ids"].shape[1]) for each in several)
+    return sum(map(rows, several)) * longest <= tokens
+
+
+def _one(several: list[Batch]) -> Batch:
+    """Batches that can be joined as one, padded on the right to the longest."""
+    if len(several) == 1:
+        return several[0]
+    longest = max(each["input_ids"].shape[1] for each in several)
+    joined = {}
+    for name in several[0]:
+        parts = [each[name] for each in several]
+        if name in _PADDED:
+            parts = [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts]
+        joined[name] = torch.cat(parts)
+    return joined
 
 
 @dataclass
@@ -181,7 +237,7 @@ def run(
     keep = keep or (metrics is not None and not by_batch)
     loss_only = args.prediction_loss_only or not (keep or metrics)
     was_training = model.training
-    model.to(args.device).eval()
+    preparation.arrange(model.to(args.device), args).eval()
     trainer.eval_dataloader = loader
     begin = time.perf_counter()
     evaluation = Evaluation(
@@ -194,6 +250,7 @@ def run(
         by_batch=by_batch,
         keep=keep and not loss_only,
         main_input=trainer.main_input,
+        tokens=0 if by_batch or "loss" in args.include_for_metrics else _together_up_to(trainer),
         after_batch=lambda: trainer.event("on_prediction_step"),
     )
     with preparation.kernels(args):
@@ -202,6 +259,21 @@ def run(
     steps = math.ceil(output.num_samples / (args.eval_batch_size * args.world_size))
     output.metrics.update(speed(prefix, begin, output.num_samples, steps))
     return output
+
+
+def _together_up_to(trainer: Trainer) -> int:
+    """How many tokens may be predicted at once, whatever the batches; 0 where somebody would notice.
+
+    Only where the outputs are small: one answer a text, from its first token. It takes less memory than a training.
+    """
+    from formers.training.trainer import Trainer
+
+    kind, model = type(trainer), trainer.model
+    own = kind.prediction_step is not Trainer.prediction_step or kind.compute_loss is not Trainer.compute_loss
+    own = own or bool(trainer.compute_loss_func or trainer.preprocess_logits_for_metrics)
+    once = getattr(model, "first_only", None)
+    alone = distributed.place().world_size == 1 and trainer.args.device.type == "cpu"
+    return _TOKENS if alone and not own and once is not None and once() else 0
 
 
 def split(outputs: Any, labelled: bool, ignored: Iterable[str] | None) -> Any:

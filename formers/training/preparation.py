@@ -154,12 +154,17 @@ def make_ready(model: Any, args: TrainingArguments) -> Any:
         if not hasattr(model, "gradient_checkpointing_enable"):
             raise InputError(f"{type(model).__name__} has no gradient checkpointing.", "Leave it out.")
         model.gradient_checkpointing_enable(args.activation_checkpointing_kwargs)
-    if not args.torch_compile and hasattr(model, "for_training"):
-        model.for_training()
-    model.train()
+    arrange(model, args).train()
     if not args.torch_compile:
         return model
     return torch.compile(model, backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode)
+
+
+def arrange(model: Any, args: TrainingArguments) -> Any:
+    """Arrange the model's weights and blocks for many tokens, where it can; returns it."""
+    if not args.torch_compile and hasattr(model, "for_training"):
+        model.for_training()
+    return model
 
 
 def parameters_of(model: Any) -> int:

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from formers import BertConfig, BertForQuestionAnswering, BertForTokenClassification
 from formers.errors import InputError
-from formers.training.evaluation import EvalPrediction, joined, plain
+from formers.training.callbacks import TrainerCallback
+from formers.training.evaluation import EvalPrediction, grouped, joined, plain
+from formers.training.trainer import Trainer
 from tests.training.small import CONFIG, Pad, model, rows, trainer, uneven
 
 
@@ -205,3 +207,68 @@ def test_metrics_that_json_takes() -> None:
     assert plain(torch.tensor([2])) == 2
     assert plain(np.array([1, 2])) == [1, 2]
     assert plain("text") == "text"
+
+
+class Steps(TrainerCallback):
+    """Counts the batches that were predicted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.count += 1
+
+
+def test_small_batches_are_predicted_together_and_nobody_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    steps, examples = Steps(), uneven(23)
+    made = trainer(tmp_path, data_collator=Pad(), per_device_eval_batch_size=2, callbacks=[steps])
+    made.model.register_forward_pre_hook(
+        lambda _, given, named: calls.append(len(named["input_ids"])), with_kwargs=True
+    )
+    output = made.predict(examples)
+    assert calls == [23]
+    assert steps.count == 12
+    monkeypatch.setattr("formers.training.evaluation._TOKENS", 0)
+    apart = made.predict(examples)
+    assert len(calls) == 13
+    np.testing.assert_allclose(output.predictions, apart.predictions, atol=1e-6)
+    assert output.label_ids.tolist() == apart.label_ids.tolist()
+    assert output.metrics["test_loss"] == pytest.approx(apart.metrics["test_loss"], abs=1e-6)
+
+
+def test_a_prediction_step_of_ones_own_gets_the_batches_as_they_are(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    class Own(Trainer):
+        def prediction_step(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+            sizes.append(len(inputs["input_ids"]))
+            return super().prediction_step(model, inputs, *given, **named)
+
+    plainly = trainer(tmp_path, data_collator=Pad(), per_device_eval_batch_size=4)
+    Own(plainly.model, plainly.args, data_collator=Pad()).predict(uneven(10))
+    assert sizes == [4, 4, 2]
+
+
+def test_only_padded_texts_with_the_same_columns_are_joined() -> None:
+    def one(length: int, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+        ids = torch.ones(2, length, dtype=torch.long)
+        return {"input_ids": ids, "attention_mask": ids, **more}
+
+    pair = one(3, labels=torch.zeros(2, 5)), one(5, labels=torch.zeros(2, 5))
+    ((joint, number),) = grouped(iter(pair), 100)
+    assert number == 2
+    assert joint["input_ids"].tolist() == [[1, 1, 1, 0, 0]] * 2 + [[1] * 5] * 2
+    assert joint["labels"].shape == (4, 5)
+    for batches, tokens in (
+        (pair, 19),
+        (pair, 0),
+        ([one(3), one(3, labels=torch.zeros(2))], 100),
+        ([one(3, labels=torch.zeros(2, 4)), one(3, labels=torch.zeros(2, 5))], 100),
+        ([one(3, position_ids=torch.zeros(2, 3))] * 2, 100),
+        ([{"input_ids": torch.ones(2, 3)}] * 2, 100),
+        ([[1], [2]], 100),
+    ):
+        assert [number for _, number in grouped(iter(batches), tokens)] == [1, 1]
