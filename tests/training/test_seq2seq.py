@@ -144,3 +144,106 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got TrainingArguments"):
         Seq2SeqTrainer(Copies(), TrainingArguments(str(tmp_path)))  # type: ignore[arg-type]
     assert make(tmp_path, sortish_sampler=True).args.train_sampling_strategy == "group_by_length"
+
+
+WORDS = ["<pad>", "</s>", "one", "two", "three", "four", "five"]
+
+
+def words() -> Any:
+    """A tokenizer of a few words, which ends a text with </s>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    from formers import PreTrainedTokenizerFast
+
+    engine = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, "<pad>"))
+    engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    engine.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=engine, pad_token="<pad>", eos_token="</s>")
+
+
+def test_an_encoder_decoder_learns_to_write(tmp_path: Path) -> None:
+    from formers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration, set_seed
+    from formers.training.metrics import Metrics
+    from formers.training.text_metrics import ExactMatch, Texts
+
+    set_seed(1)
+    tokenizer = words()
+    sizes: dict[str, Any] = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}
+    config = T5Config(vocab_size=len(WORDS), decoder_start_token_id=0, dropout_rate=0.0, **sizes)
+    network = T5ForConditionalGeneration(config)
+    pairs = [("one two", "two"), ("two three four", "three"), ("four", "five"), ("five one", "one five two")]
+    rows = [{"input_ids": tokenizer(a)["input_ids"], "labels": tokenizer(b)["input_ids"]} for a, b in pairs]
+    collator = DataCollatorForSeq2Seq(tokenizer, model=network)
+    batch = collator(rows)
+    assert batch["decoder_input_ids"].tolist() == [[0, 3, 1, 0], [0, 4, 1, 0], [0, 6, 1, 0], [0, 2, 6, 3]]
+    args = Seq2SeqTrainingArguments(
+        str(tmp_path),
+        use_cpu=True,
+        report_to="none",
+        learning_rate=1e-2,
+        num_train_epochs=120,
+        eval_strategy="steps",
+        eval_steps=40,
+        save_strategy="no",
+        predict_with_generate=True,
+        generation_max_length=6,
+        per_device_eval_batch_size=3,
+        generation_num_beams=2,
+    )
+    made = Seq2SeqTrainer(
+        network,
+        args,
+        collator,
+        rows,
+        rows,
+        processing_class=tokenizer,
+        compute_metrics=Metrics(Texts(tokenizer, ExactMatch())),
+    )
+    assert made.evaluate()["eval_exact_match"] < 1
+    made.train()
+    # Its weights changed after every evaluation, and what was prepared for one is not used in the next.
+    found = made.evaluate()
+    assert found["eval_exact_match"] == 1.0
+    output = made.predict(rows)
+    assert output.predictions.shape == (4, 6)
+    assert tokenizer.batch_decode(output.predictions, skip_special_tokens=True) == [b for _, b in pairs]
+    made.save_model()
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    ids = again.generate(tokenizer("five one", return_tensors="pt")["input_ids"], max_length=6)
+    assert tokenizer.decode(ids[0], skip_special_tokens=True) == "one five two"
+
+
+def test_predictions_are_the_references(tmp_path: Path) -> None:
+    import transformers
+
+    pytest.importorskip("accelerate")
+    from formers import AutoModelForSeq2SeqLM
+
+    layers = dict.fromkeys(("encoder_layers", "decoder_layers"), 1)
+    heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+    tokens = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "decoder_start_token_id": 1}
+    transformers.set_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=len(WORDS), d_model=32, init_std=0.5, forced_eos_token_id=None, **layers, **heads, **tokens
+    )
+    theirs = transformers.BartForConditionalGeneration(config).eval()
+    theirs.save_pretrained(tmp_path / "model")
+    mine = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model")
+    tokenizer = words()
+    texts = [("one two", "two"), ("two three four", "three"), ("four", "five two one"), ("five one", "one five two")]
+    rows = [{"input_ids": tokenizer(a)["input_ids"], "labels": tokenizer(b)["input_ids"]} for a, b in texts]
+    settings: dict[str, Any] = {"use_cpu": True, "report_to": "none", "predict_with_generate": True}
+    settings |= {"generation_max_length": 7, "generation_num_beams": 3, "per_device_eval_batch_size": 4}
+    collator = DataCollatorForSeq2Seq(tokenizer)
+    own = Seq2SeqTrainer(
+        mine, Seq2SeqTrainingArguments(str(tmp_path / "own"), **settings), collator, processing_class=tokenizer
+    ).predict(rows)
+    other = transformers.Seq2SeqTrainer(
+        theirs,
+        transformers.Seq2SeqTrainingArguments(str(tmp_path / "other"), **settings),
+        lambda features: dict(collator(features)),
+    ).predict(rows)
+    # The reference fills up to its default length, 20, at least.
+    assert own.predictions.tolist() == other.predictions[:, :7].tolist()
+    assert len(set(own.predictions.flatten().tolist())) > 3
+    assert own.metrics["test_loss"] == pytest.approx(other.metrics["test_loss"], rel=1e-4)
