@@ -121,10 +121,13 @@ def _write_words(folder: Path, values: dict[str, Any]) -> None:
     """A tokenizer whose words are the ids, which the converter asks for."""
     from tokenizers import Tokenizer, models
 
-    vocabulary = {_word(index): index for index in range(values["vocab_size"])}
+    words = [_word(index) for index in range(values["vocab_size"])]
+    # The converter takes Marian's padding out of the vocabulary, by its usual name.
+    words[values["pad_token_id"]] = "<pad>"
+    vocabulary = {word: index for index, word in enumerate(words)}
     Tokenizer(models.WordLevel(vocabulary, _word(2))).save(str(folder / "tokenizer.json"))
-    special = {name: _word(values[f"{name}_id"]) for name in ("pad_token", "eos_token")}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": _word(2), **special}
+    special = {"pad_token": "<pad>", "eos_token": _word(values["eos_token_id"]), "unk_token": _word(2)}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 

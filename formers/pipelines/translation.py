@@ -74,9 +74,11 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     def rows(self, texts: Sequence[str], options: TranslationOptions) -> list[Row]:
         """Texts as ids, in their language."""
         if not self.speaks:
-            given = options.src_lang is not None or options.tgt_lang is not None
-            if given and self.task_named(options) not in self.parameters():
-                self.tell("src_lang and tgt_lang were given, and this model's one pair of languages stays as it is.")
+            given = options.src_lang, options.tgt_lang
+            own = tuple(getattr(self.tokenizer, name, None) for name in ("source_lang", "target_lang"))
+            if given not in ((None, None), own) and self.task_named(options) not in self.parameters():
+                known = "" if None in own else f" ({own[0]} to {own[1]})"
+                self.tell(f"src_lang and tgt_lang were given, and this model's one pair of languages{known} stays.")
             return super().rows(texts, options)
         source, _ = self._codes(options)
         encoder = copy(self.encoder)
