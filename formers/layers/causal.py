@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 class CausalBias(Protocol):
     """What a family adds to the attention scores of a decoder."""
 
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Make what layers share, before any of them is computed."""
+        ...
+
     def fresh(self, layer: int, run: Run) -> Tensor:
         """For tokens of a run that see themselves alone: (1, heads, L, L)."""
         ...

@@ -37,16 +37,11 @@ class RelativeBias(nn.Module):
     def forward(self, runs: Sequence[Run]) -> LayerBias:
         """The scores (heads, L, L) for the longest run; those of a shorter one are their upper left corner."""
         length = max(run.length for run in runs)
-        made: dict[int, Tensor] = {}
-
-        def of_layer(attention: SelfAttention) -> Tensor:
-            layer = 0 if self.shared else attention.index
-            if layer not in made:
-                made[layer] = self.square(layer, length)
-            return made[layer]
+        count = len(self.weights) if isinstance(self.weights, nn.ModuleList) else 1
+        made = [self.square(layer, length) for layer in range(count)]
 
         def corner(attention: SelfAttention) -> RunBias:
-            scores = of_layer(attention)
+            scores = made[0 if self.shared else attention.index]
             return lambda query, key, run: scores[None, :, : run.length, : run.length]
 
         return corner
@@ -82,6 +77,12 @@ class CausalRelativeBias(RelativeBias):
         super().__init__(heads, buckets, max_distance, layers)
         # Without gradients, the scores of distances up to 0 by layer, and the weights that they were made of.
         self._lines: dict[int, tuple[tuple[int, int], Tensor]] = {}
+
+    def prepare(self, runs: Sequence[Run]) -> None:
+        """Make what `fresh` returns for all layers."""
+        for run in runs:
+            for layer in range(len(self.weights) if isinstance(self.weights, nn.ModuleList) else 1):
+                self.fresh(layer, run)
 
     def fresh(self, layer: int, run: Run) -> Tensor:
         """For tokens of a run that see themselves alone: (1, heads, L, L)."""

@@ -202,6 +202,9 @@ class DecoderModel(PreTrainedModel):
             weights=[] if output_attentions else None,
             bias=self.position_bias,
         )
+        if self.position_bias is not None and self.gradient_checkpointing and self.training:
+            # Blocks that are computed twice must find it both times.
+            self.position_bias.prepare(layout.runs)
         if cache is not None and cache.cross is not None:
             source = cache.cross
         if source is not None:

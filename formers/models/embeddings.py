@@ -33,6 +33,10 @@ def resize(model: PreTrainedModel, size: int | None, multiple: int | None, mean:
             output.out_features = size
             if output.bias is not None:
                 output.bias = nn.Parameter(_rows(output.bias, size, False, 0.0))
+        bias = dict(model.named_parameters()).get("head.bias")
+        if bias is not None and bias.shape == (1, old):
+            grown = _rows(bias.t(), size, False, 0.0).t()
+            model.get_submodule("head").bias = nn.Parameter(grown, requires_grad=False)
         model.config.vocab_size = size
         model.tie_weights()
     return tokens

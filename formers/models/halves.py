@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from formers.configuration import PreTrainedConfig
@@ -39,6 +40,10 @@ def encoder_decoder(
         assert half is not None
         return half
 
+    def decoder_spec(values: Any) -> ModelSpec:
+        whole = spec(values)
+        return replace(whole, head=replace(whole.head, logits_bias=False))
+
     def first_rules(values: Any, model: str) -> list[Rule]:
         return [_tokens(spec(values), "encoder", model), *prefixed(encoder(values), "encoder.", model)]
 
@@ -60,7 +65,7 @@ def encoder_decoder(
     )
     second = Definition(
         config=config,
-        spec=spec,
+        spec=decoder_spec,
         base_prefix=f"{base_prefix}.decoder",
         rules=(Rename("embed_tokens", "embeddings.tokens"),),
         head_rules=head_rules,

@@ -57,7 +57,7 @@ def checkpoint_tensors(model: PreTrainedModel, state_dict: Mapping[str, Tensor] 
     """The model's tensors under the names of checkpoints, tied ones once."""
     tied = model.ties()
     own = {name: tensor for name, tensor in (state_dict or model.state_dict()).items() if name not in tied}
-    written = keys.write(own, model.place, copies=not tied)
+    written = keys.write(own, model.place, copies=bool(model.tied) and not tied)
     unsaved = model.definition.unsaved.get(model.head_name, ())
     return {key: tensor for key, tensor in written.items() if not any(fnmatchcase(key, name) for name in unsaved)}
 

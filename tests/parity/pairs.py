@@ -35,7 +35,13 @@ class Pair:
 
 # Decoders have tests of their own: their bare model gives a cache, and positions come from the mask.
 ENCODERS = tuple(name for name, family in FAMILIES.items() if "ForMaskedLM" in family.heads)
-DECODERS = tuple(name for name in FAMILIES if name not in ENCODERS)
+# Encoder–decoders whose inputs are texts.
+SEQ2SEQ = tuple(
+    name
+    for name, family in FAMILIES.items()
+    if {"ForConditionalGeneration", "MTModel"} & set(family.heads) and name != "whisper"
+)
+DECODERS = tuple(name for name, family in FAMILIES.items() if {"ForCausalLM", "LMHeadModel"} & set(family.heads[1:2]))
 
 
 def heads(*only: str, families: tuple[str, ...] = ENCODERS) -> list[Any]:
