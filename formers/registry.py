@@ -174,7 +174,15 @@ TOKENIZERS: dict[str, str] = {
 DEFAULT_SENTIMENT_MODEL = "formers/all-MiniLM-L6-v2-sst2"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
+# Models that read sound, by their types.
+SPEECH = ("whisper",)
+
 TASKS: dict[str, Task] = {
+    "automatic-speech-recognition": Task(
+        "automatic_speech_recognition:AutomaticSpeechRecognitionPipeline",
+        "AutoModelForSpeechSeq2Seq",
+        "openai/whisper-tiny.en",
+    ),
     "feature-extraction": Task("feature_extraction:FeatureExtractionPipeline", "AutoModel", MINILM),
     "fill-mask": Task("fill_mask:FillMaskPipeline", "AutoModelForMaskedLM", "distilbert/distilroberta-base"),
     "question-answering": Task(

@@ -98,6 +98,8 @@ class Task:
     passed: GenerationConfig | Mapping[str, Any] | None = None
     defaults: GenerationConfig | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    # New tokens of a window at most, where the settings do not say.
+    most: int | None = None
     processors: list[LogitsProcessor] = field(default_factory=list)
     criteria: list[Callable[..., Any]] = field(default_factory=list)
     progress: Callable[[Tensor], None] | None = None
@@ -227,6 +229,8 @@ def _generate(
 ) -> tuple[list[list[int]], list[float] | None]:
     """New tokens of each prompt, and their mean log-probability where that is asked for."""
     settings = dict(task.settings)
+    if task.most is not None:
+        settings["max_new_tokens"] = min(task.most, task.positions - max(map(len, prompts)))
     if temperature is not None:
         settings |= {"do_sample": temperature > 0, "temperature": temperature if temperature > 0 else 1.0}
         if temperature > 0:

@@ -55,7 +55,7 @@ def make_task(
 
     plain = extra.get("no_timestamps_token_id")
     longest = max(recording.frames for recording in recordings)
-    timestamps = _timestamps(said("return_timestamps", return_timestamps), longest > _window(model), plain)
+    timestamps = _timestamps(return_timestamps, bool(extra.get("return_timestamps")), longest > _window(model), plain)
     if is_multilingual is None:
         is_multilingual = extra.get("is_multilingual")
     if is_multilingual is False and (task is not None or language is not None):
@@ -143,18 +143,19 @@ def _window(model: Any) -> int:
     return 2 * int(model.config.max_source_positions)
 
 
-def _timestamps(asked: Any, long: bool, plain: int | None) -> bool:
+def _timestamps(asked: bool | None, usual: bool, long: bool, plain: int | None) -> bool:
     if long and asked is False:
         raise InputError(
             "A recording is longer than the model's window, and return_timestamps=False was given.",
             "Leave it out: long recordings are cut at timestamps. Or cut them yourself.",
         )
-    if (asked or long) and plain is None:
+    wanted = long or bool(usual if asked is None else asked)
+    if wanted and plain is None:
         raise ConfigError(
             "Timestamps are needed, and the model's generation_config has no no_timestamps_token_id.",
             "Use the generation_config.json that belongs to the model.",
         )
-    return bool(asked or long)
+    return wanted
 
 
 def _starts(

@@ -14,7 +14,7 @@ import torch
 from formers.errors import InputError
 from formers.hub.files import ModelFiles, Source, resolve
 from formers.pipelines.base import Pipeline, resolve_device, resolve_dtype
-from formers.registry import AUTO_CLASSES, TASK_ALIASES, TASKS, language_pair, task_name
+from formers.registry import AUTO_CLASSES, SPEECH, TASK_ALIASES, TASKS, language_pair, task_name
 
 if TYPE_CHECKING:
     from formers.configuration import PreTrainedConfig
@@ -61,6 +61,7 @@ def pipeline(
         model: a folder, an installed model package, a name on the hub, or a loaded model; by default the task's own.
         config: a configuration, or the name of one, for loading the model.
         tokenizer: a tokenizer or its name; by default the model's.
+        feature_extractor, processor: of tasks of sound: what makes features; by default the model's.
         framework: None or "pt".
         revision, token, cache_dir, local_files_only: where model and tokenizer come from, as in `from_pretrained`.
         use_fast: accepted; every tokenizer is a fast one.
@@ -79,13 +80,11 @@ def pipeline(
         InputError: for an unknown task or option, or for arguments that do not go together.
     """
     for name, value in {
-        "feature_extractor": feature_extractor,
         "image_processor": image_processor,
         "video_processor": video_processor,
-        "processor": processor,
     }.items():
         if value is not None:
-            raise InputError(f"{name}= was given.", "The tasks of formers work on text: pass tokenizer= instead.")
+            raise InputError(f"{name}= was given.", "The tasks of formers work on text and sound.")
     if task is None and model is None:
         raise InputError("Neither a task nor a model is given.", 'For example: pipeline("text-classification").')
     if model is None and (tokenizer is not None or config is not None):
@@ -97,6 +96,8 @@ def pipeline(
     if task is None:
         task = _task_of(model, Source(**{name: loading[name] for name in _SOURCE if name in loading}))
     kind = check_task(task)
+    sound = _of_sound(kind, feature_extractor, processor)
+    tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
     if model is None:
         model = _default_model(task)
     if device is not None and device_map is not None:
@@ -124,8 +125,20 @@ def pipeline(
         batch_size=batch_size,
         num_workers=num_workers,
         framework=framework,
+        **sound,
         **options,
     )
+
+
+def _of_sound(task: str, feature_extractor: Any, processor: Any) -> dict[str, Any]:
+    """What a pipeline of sound takes beside the others."""
+    given = getattr(processor, "feature_extractor", None) if feature_extractor is None else feature_extractor
+    if TASKS[task].auto == "AutoModelForSpeechSeq2Seq":
+        return {} if given is None else {"feature_extractor": given}
+    if feature_extractor is not None or processor is not None:
+        name = "processor" if feature_extractor is None else "feature_extractor"
+        raise InputError(f"{name}= was given.", f"{task} works on text: pass tokenizer= instead.")
+    return {}
 
 
 def get_supported_tasks() -> list[str]:
@@ -206,9 +219,12 @@ def _task_of(model: Any, source: Source) -> str:
         tag = _card_tag(files)
         if task_name(tag) is not None:
             return tag
-        names = files.read_config().get("architectures") or []
+        described = files.read_config()
+        names, model_type = described.get("architectures") or [], described.get("model_type")
     else:
-        names = [type(model).__name__]
+        names, model_type = [type(model).__name__], getattr(getattr(model, "config", None), "model_type", None)
+    if model_type in SPEECH:
+        return "automatic-speech-recognition"
     for task, entry in TASKS.items():
         if any(str(name).endswith(AUTO_CLASSES[entry.auto]) for name in names):
             return task
