@@ -55,6 +55,19 @@ class Store:
         memory[:, :, :, : self.capacity] = self.memory
         self.replace(memory)
 
+    def select(self, rows: Sequence[int], lengths: Sequence[int]) -> None:
+        """Keep these rows of `lengths` tokens. Where as many stay, as with beams, only what moves is copied."""
+        if len(rows) == len(self.bases):
+            moved = [place for place, row in enumerate(rows) if place != row]
+            used = max(lengths[rows[place]] - self.bases[rows[place]] for place in moved)
+            places = torch.tensor(moved, device=self.memory.device)
+            origins = torch.tensor([rows[place] for place in moved], device=self.memory.device)
+            part = self.memory[:, :, :, :used]
+            part.index_copy_(2, places, part.index_select(2, origins))
+        else:
+            self.replace(self.memory.index_select(2, torch.tensor(rows, device=self.memory.device)))
+        self.bases = [self.bases[row] for row in rows]
+
     def trim(self, row: int, length: int, keep: int) -> None:
         """Move the last `keep` tokens of a row of `length` to its front."""
         first = max(length - keep, self.bases[row])
@@ -157,8 +170,7 @@ class Cache:
         if not chosen or min(chosen) < 0 or max(chosen) >= self.rows:
             raise InputError(f"Rows {chosen} of a cache with {self.rows} rows.", "Choose among its rows.")
         for store in self.stores:
-            store.replace(store.memory.index_select(2, torch.tensor(chosen, device=store.memory.device)))
-            store.bases = [store.bases[row] for row in chosen]
+            store.select(chosen, self.lengths)
         self.lengths = [self.lengths[row] for row in chosen]
         if self.cross is not None:
             self.cross.select(chosen)
