@@ -35,7 +35,7 @@ SIZES: dict[str, Any] = {
     "forced_eos_token_id": None,
 }
 PAD, END, START = 1, 2, 3
-WRITES = ("ForConditionalGeneration", "MTModel")
+WRITES = ("ForConditionalGeneration", "MTModel", "EncoderDecoderModel")
 SOURCES = [[9, 4, 17, 5, 30, 2], [12, 50, 2], [8, 2], [33, 7, 21, 2]]
 IDS = torch.tensor([row + [PAD] * (6 - len(row)) for row in SOURCES])
 MASK = (IDS != PAD).long()
@@ -74,6 +74,13 @@ def writers() -> list[Any]:
 def settings_of(model_type: str) -> Any:
     """A tiny configuration of the reference."""
     own: Any = transformers.CONFIG_MAPPING[model_type]
+    if model_type == "encoder-decoder":
+        common: dict[str, Any] = {"vocab_size": 61, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": 0}
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+        encoder = transformers.BertConfig(**common, **sizes, initializer_range=0.3)
+        decoder = transformers.GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=40)
+        decoder.initializer_range = 0.3
+        return own.from_encoder_decoder_configs(encoder, decoder, decoder_start_token_id=START, pad_token_id=PAD)
     known = set(own().to_dict()) | set(own.attribute_map)
     return own(**{name: value for name, value in SIZES.items() if name in known})
 
