@@ -15,11 +15,16 @@ from torch.nn import functional as F
 from formers.errors import InputError, UnsupportedError
 from formers.layers.cache import Cache
 from formers.layers.dropout import dropout
+from formers.layers.linear import Linear
+from formers.models.base import PreTrainedModel
 from formers.models.encoder import Encoded, EncoderModel
-from formers.models.seq2seq import Seq2SeqModel
+from formers.models.heads import class_loss
+from formers.models.seq2seq import Seq2SeqModel, as_output
 from formers.models.seq2seq_heads import Seq2SeqForConditionalGeneration
+from formers.outputs import SequenceClassifierOutput
 
 if TYPE_CHECKING:
+    from formers.configuration import PreTrainedConfig
     from formers.generation.config import GenerationConfig
     from formers.generation.processing import LogitsProcessor
     from formers.models.spec import ModelSpec
@@ -180,6 +185,49 @@ class SpeechSeq2Seq(Seq2SeqModel):
             output_hidden_states,
             return_dict,
         )
+
+
+class SpeechForClassification(PreTrainedModel):
+    """Logits (B, labels) of recordings, from the mean of the encoder's states. `labels` (B)."""
+
+    main_input_name = "input_features"
+    # The encoder's class, set when the concrete class is made.
+    base_class: ClassVar[type[SpeechEncoder]]
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.model = self.base_class(config)
+        values: Any = config
+        self.layer_weights: nn.Parameter | None = None
+        if values.use_weighted_layer_sum:
+            count = self.spec.layers + 1
+            self.layer_weights = nn.Parameter(torch.ones(count) / count)
+        self.projector = Linear(self.spec.width, values.classifier_proj_size)
+        self.classifier = Linear(values.classifier_proj_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_features: Tensor | None = None,
+        encoder_outputs: Any = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Logits, and the loss when `labels` are given. Features (B, M, F), or what the encoder made of them."""
+        weighted = self.layer_weights is not None
+        encoded = as_output(encoder_outputs)
+        if encoded is None:
+            encoded = self.model(input_features, None, output_attentions, weighted or output_hidden_states, True)
+        states = encoded.last_hidden_state
+        if self.layer_weights is not None:
+            weights = self.layer_weights.softmax(-1)
+            states = (torch.stack(encoded.hidden_states, dim=1) * weights.view(-1, 1, 1)).sum(1)
+        logits = self.classifier(self.projector(states).mean(1))
+        loss = None if labels is None else class_loss(logits, labels)
+        hidden = encoded.hidden_states if output_hidden_states or not weighted else None
+        return self.finish(SequenceClassifierOutput(loss, logits, hidden, encoded.attentions), return_dict)
 
 
 class SpeechForConditionalGeneration(Seq2SeqForConditionalGeneration):

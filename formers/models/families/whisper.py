@@ -127,7 +127,29 @@ _DECODER: tuple[Rule, ...] = (
     Rename(_LAYER + "encoder_attn", _LAYER + "cross.attention"),
     *_BLOCKS,
 )
-_HEADS: Mapping[str, tuple[Rule, ...]] = {"ForConditionalGeneration": (Rename("proj_out", "head.output"),)}
+_HEADS: Mapping[str, tuple[Rule, ...]] = dict.fromkeys(
+    ("ForCausalLM", "ForConditionalGeneration"), (Rename("proj_out", "head.output"),)
+)
+_FIRST = Definition(
+    config=WhisperConfig,
+    spec=_encoder_spec,
+    base_prefix="model",
+    rules=prefixed(_ENCODER, "encoder.", ""),
+    ignored=("*decoder.*", "proj_out.weight"),
+    architectures={"EncoderModel": "SpeechEncoder", "ForAudioClassification": "SpeechForClassification"},
+    base="EncoderModel",
+)
+# The encoder of a classifier has another name in files than that of the whole.
+_CLASSIFIER = replace(_FIRST, base_prefix="encoder", rules=_ENCODER)
+_SECOND = Definition(
+    config=WhisperConfig,
+    spec=spec,
+    base_prefix="model.decoder",
+    rules=_DECODER,
+    head_rules=_HEADS,
+    architectures={"ForCausalLM": "DecoderForCausalLM"},
+    base="DecoderModel",
+)
 
 DEFINITIONS = {
     "whisper": Definition(
@@ -138,22 +160,10 @@ DEFINITIONS = {
         head_rules=_HEADS,
         architectures={"Model": "SpeechSeq2Seq", "ForConditionalGeneration": "SpeechForConditionalGeneration"},
         halves={
-            "EncoderModel": Definition(
-                config=WhisperConfig,
-                spec=_encoder_spec,
-                base_prefix="model",
-                rules=prefixed(_ENCODER, "encoder.", ""),
-                ignored=("*decoder.*", "proj_out.weight"),
-                architectures={"EncoderModel": "SpeechEncoder"},
-                base="EncoderModel",
-            ),
-            "DecoderModel": Definition(
-                config=WhisperConfig,
-                spec=spec,
-                base_prefix="model.decoder",
-                rules=_DECODER,
-                base="DecoderModel",
-            ),
+            "EncoderModel": _FIRST,
+            "ForAudioClassification": _CLASSIFIER,
+            "DecoderModel": _SECOND,
+            "ForCausalLM": _SECOND,
         },
     )
 }
