@@ -121,7 +121,9 @@ FAMILIES: dict[str, Family] = {
     "pegasus": Family("Pegasus", "marian", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM"), "PegasusTokenizer"),
     "t5": Family("T5", "t5", _T5_HEADS, "T5Tokenizer"),
     "umt5": Family("UMT5", "mt5", _T5_HEADS, "T5Tokenizer"),
-    "whisper": Family("Whisper", "whisper", _SEQ2SEQ_HEADS[:2], "WhisperTokenizer"),
+    "whisper": Family(
+        "Whisper", "whisper", (*_SEQ2SEQ_HEADS[:2], "ForCausalLM", "ForAudioClassification"), "WhisperTokenizer"
+    ),
     "xlm-roberta": Family("XLMRoberta", "roberta", (*_ENCODER_HEADS, "ForCausalLM"), "XLMRobertaTokenizer"),
 }
 

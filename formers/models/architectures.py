@@ -36,7 +36,12 @@ from formers.models.seq2seq_heads import (
     Seq2SeqWithHead,
 )
 from formers.models.spec import Pooling, Transform
-from formers.models.speech import SpeechEncoder, SpeechForConditionalGeneration, SpeechSeq2Seq
+from formers.models.speech import (
+    SpeechEncoder,
+    SpeechForClassification,
+    SpeechForConditionalGeneration,
+    SpeechSeq2Seq,
+)
 from formers.outputs import (
     CausalLMOutput,
     DiscriminatorOutput,
@@ -423,7 +428,14 @@ def _with_states(output: Any, encoded: Encoded) -> Any:
     return output
 
 
-WITH_HEAD = (EncoderWithHead, DecoderWithHead, DecoderForCausalLM, Seq2SeqForConditionalGeneration, Seq2SeqWithHead)
+WITH_HEAD = (
+    EncoderWithHead,
+    DecoderWithHead,
+    DecoderForCausalLM,
+    Seq2SeqForConditionalGeneration,
+    Seq2SeqWithHead,
+    SpeechForClassification,
+)
 # The architecture of each head's name; a family's definition may name another.
 ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "Model": EncoderModel,
@@ -448,6 +460,7 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "Seq2Seq": Seq2SeqModel,
     "Seq2SeqForConditionalGeneration": Seq2SeqForConditionalGeneration,
     "SpeechEncoder": SpeechEncoder,
+    "SpeechForClassification": SpeechForClassification,
     "SpeechForConditionalGeneration": SpeechForConditionalGeneration,
     "SpeechSeq2Seq": SpeechSeq2Seq,
     "Seq2SeqForQuestionAnswering": Seq2SeqForQuestionAnswering,
