@@ -28,6 +28,7 @@ from formers.models.heads import (
     pool,
     span_loss,
 )
+from formers.models.joined import EncoderDecoder, JoinedModel
 from formers.models.seq2seq import Seq2SeqModel
 from formers.models.seq2seq_heads import (
     Seq2SeqForConditionalGeneration,
@@ -446,6 +447,7 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "DecoderForTokenClassification": DecoderForTokenClassification,
     "DecoderModel": DecoderModel,
     "Discriminator": Discriminator,
+    "EncoderDecoder": EncoderDecoder,
     "EncoderModel": EncoderModel,
     "ForCausalLM": ForCausalLM,
     "ForMaskedLM": ForMaskedLM,
@@ -456,6 +458,7 @@ ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
     "ForSentenceOrderPreTraining": ForSentenceOrderPreTraining,
     "ForSequenceClassification": ForSequenceClassification,
     "ForTokenClassification": ForTokenClassification,
+    "Joined": JoinedModel,
     "LMHeadModel": ForCausalLM,
     "Seq2Seq": Seq2SeqModel,
     "Seq2SeqForConditionalGeneration": Seq2SeqForConditionalGeneration,

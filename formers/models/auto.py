@@ -51,7 +51,7 @@ def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
     }
     if issubclass(architecture, WITH_HEAD):
         members["base_class"] = model_class(model_type, defined.base)
-    elif issubclass(architecture, Seq2SeqModel):
+    elif issubclass(architecture, Seq2SeqModel) and defined.halves:
         members["encoder_class"] = model_class(model_type, "EncoderModel")
         members["decoder_class"] = model_class(model_type, "DecoderModel")
     return type(name, (architecture,), members)

@@ -51,10 +51,9 @@ class GPT2Config(PreTrainedConfig):
 
 def spec(config: GPT2Config) -> ModelSpec:
     """GPT-2 in neutral terms."""
-    if config.scale_attn_by_inverse_layer_idx or config.add_cross_attention:
+    if config.scale_attn_by_inverse_layer_idx:
         raise UnsupportedError(
-            "Attention scaled by layer, and cross-attention, are not built for GPT-2.",
-            "Set scale_attn_by_inverse_layer_idx and add_cross_attention to False.",
+            "Attention scaled by layer is not built for GPT-2.", "Set scale_attn_by_inverse_layer_idx to False."
         )
     return ModelSpec(
         vocab_size=config.vocab_size,
@@ -74,10 +73,12 @@ def spec(config: GPT2Config) -> ModelSpec:
         attention_dropout=config.attn_pdrop,
         score_scale=None if config.scale_attn_weights else 1.0,
         initializer_range=config.initializer_range,
+        cross_width=config.n_embd if config.add_cross_attention else None,
     )
 
 
 _QKV = tuple(f"layers.{{}}.self_attn.{part}_proj" for part in "qkv")
+_CROSS = "layers.{{}}.cross.attention.{}"
 LM_HEAD = (Rename("lm_head", "head.output"),)
 HEADS = {
     "ForCausalLM": LM_HEAD,
@@ -98,6 +99,10 @@ DEFINITIONS = {
             Rename("h.{}.ln_1", "layers.{}.attn_norm"),
             Fuse("h.{}.attn.c_attn", _QKV, transpose=True),
             Rename("h.{}.attn.c_proj", "layers.{}.self_attn.o_proj", transpose=True),
+            Rename("h.{}.ln_cross_attn", "layers.{}.cross.norm"),
+            Rename("h.{}.crossattention.q_attn", _CROSS.format("q_proj"), transpose=True),
+            Fuse("h.{}.crossattention.c_attn", (_CROSS.format("k_proj"), _CROSS.format("v_proj")), transpose=True),
+            Rename("h.{}.crossattention.c_proj", _CROSS.format("o_proj"), transpose=True),
             Rename("h.{}.ln_2", "layers.{}.mlp_norm"),
             Rename("h.{}.mlp.c_fc", "layers.{}.mlp.up_proj", transpose=True),
             Rename("h.{}.mlp.c_proj", "layers.{}.mlp.down_proj", transpose=True),
