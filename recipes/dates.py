@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from formers import (
     DataCollatorForSeq2Seq,
@@ -295,11 +295,11 @@ def pairs(days: Sequence[date], count: int, rng: random.Random, without: Iterabl
 
 
 def new_tokenizer(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of lower case with digits by themselves, learned from the texts; `</s>` ends each."""
+    """Byte-level BPE of lower case, numbers cut into pairs of digits, learned from the texts; `</s>` ends each."""
     engine = Tokenizer(models.BPE())
     engine.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     engine.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [pre_tokenizers.Split(Regex(r"\d{1,2}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     engine.decoder = decoders.ByteLevel()
     engine.add_special_tokens(["<pad>", "</s>"])
