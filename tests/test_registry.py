@@ -89,7 +89,7 @@ def test_names_that_are_not_public() -> None:
 def test_unknown_model_types() -> None:
     with pytest.raises(ConfigError, match=r"'distillbert'.*Near names: distilbert"):
         definition("distillbert")
-    with pytest.raises(ConfigError, match=r"'zzz'.*albert, bert, bloom, camembert"):
+    with pytest.raises(ConfigError, match=r"'zzz'.*albert, bart, bert, blenderbot"):
         definition("zzz")
 
 

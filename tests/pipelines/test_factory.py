@@ -57,7 +57,7 @@ def test_the_card_knows_the_task_better(make_bert: Callable[..., Path]) -> None:
     [
         ("text-clasification", "'text-classification'"),
         ("sentiment", "'sentiment-analysis'"),
-        ("no such thing", "The tasks are: feature-extraction"),
+        ("no such thing", "The tasks are: automatic-speech-recognition, feature-extraction"),
     ],
 )
 def test_unknown_tasks_name_near_ones(task: str, message: str) -> None:
