@@ -222,6 +222,7 @@ class SpeechForClassification(PreTrainedModel):
             encoded = self.model(input_features, None, output_attentions, weighted or output_hidden_states, True)
         states = encoded.last_hidden_state
         if self.layer_weights is not None:
+            assert encoded.hidden_states is not None
             weights = self.layer_weights.softmax(-1)
             states = (torch.stack(encoded.hidden_states, dim=1) * weights.view(-1, 1, 1)).sum(1)
         logits = self.classifier(self.projector(states).mean(1))
