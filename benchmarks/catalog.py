@@ -16,6 +16,7 @@ TRAINING = "training"
 FIRST_LOSSES = "training-losses"
 GENERATION = "generation"
 SEQ2SEQ = "seq2seq"
+SPEECH = "speech"
 CTRANSLATE2 = "ctranslate2"
 BATCH_SIZES = (8, 16, 32)
 TEXT = "Using a transformer network is simple, and this sentence is about as long as most."
@@ -289,6 +290,16 @@ BENCHMARKS = (
         {library: _first_token(library) for library in (OURS, TRANSFORMERS)},
         (Comparison("process start to first token, from GGUF", (TRANSFORMERS,), Bar("time", 0.4)),),
         needs=GENERATION,
+    ),
+    Benchmark(
+        SPEECH,
+        {**_pipelines("speech"), CTRANSLATE2: _worker("speech_ctranslate2")},
+        (
+            Comparison("60 s of speech, greedy: same text; s a second", (TRANSFORMERS,), Bar("time", 0.4)),
+            Comparison("against its float32", (CTRANSLATE2,), Bar("time", 1)),
+        ),
+        turns=3,
+        needs=SPEECH,
     ),
     *(_seq2seq(shape, beams) for shape in SHAPES for beams in (1, 4)),
 )

@@ -3,7 +3,7 @@
 FOLDER/model is the sentiment model that ships with formers, in float32; FOLDER/base is all-MiniLM-L6-v2 with a random
 head of two classes. FOLDER/validation.json and FOLDER/train.json are the sentences; FOLDER/classifier.onnx is the first
 model for ONNX Runtime; FOLDER/mrpc.json is what the second is trained on; FOLDER/smollm has SmolLM2's GGUF file;
-FOLDER/t5-small and FOLDER/marian are encoder–decoders with random weights.
+FOLDER/t5-small and FOLDER/marian are encoder–decoders with random weights; FOLDER/whisper hears FOLDER/speech.npy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks import generation, seq2seq, training
+from benchmarks import generation, seq2seq, speech, training
 
 NAMES = {0: "NEGATIVE", 1: "POSITIVE"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--mrpc", type=Path)
     parser.add_argument("--generation", action="store_true", help="a decoder, too")
     parser.add_argument("--seq2seq", action="store_true", help="encoder–decoders, too")
+    parser.add_argument("--speech", action="store_true", help="Whisper and what it hears, too")
     parser.add_argument("--quick", action="store_true", help="little to train on")
     given = parser.parse_args()
     model = given.folder / "model"
@@ -113,6 +114,8 @@ def main() -> None:
         generation.prepare(given.folder)
     if given.seq2seq:
         seq2seq.prepare(given.folder)
+    if given.speech:
+        speech.prepare(given.folder)
     if given.onnx:
         try:
             export(model, given.folder / "classifier.onnx")

@@ -8,7 +8,7 @@ from math import isclose
 from statistics import mean, median
 from typing import Any, Literal
 
-from benchmarks.timing import Record
+from benchmarks.timing import SKIPPED, Record
 
 OURS = "formers"
 FLOOR = "floor"
@@ -81,7 +81,8 @@ class Line:
 def compare(benchmark: str, comparison: Comparison, records: Mapping[str, Record]) -> Line:
     """Medians of ours and of the best peer, their ratio, and the range of the ratios turn by turn."""
     bar, field = comparison.bar, comparison.field
-    failed = None if bar.limit is None else False
+    skipped = (records[OURS].error or "").startswith(SKIPPED)
+    failed = None if bar.limit is None or skipped else False
 
     def without(note: str) -> Line:
         return Line(benchmark, comparison.what, str(bar), failed, field, note=note)

@@ -20,7 +20,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks import generation, seq2seq
+from benchmarks import generation, seq2seq, speech
 from benchmarks.timing import timed
 from benchmarks.training import fine_tune, first_losses
 
@@ -156,6 +156,8 @@ TASKS: dict[str, Callable[..., Report]] = {
         generation.step_overhead,
         seq2seq.ctranslate2,
         seq2seq.seq2seq,
+        speech.speech,
+        speech.speech_ctranslate2,
         fine_tune,
         first_losses,
         machine,

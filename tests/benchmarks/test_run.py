@@ -9,7 +9,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.catalog import BENCHMARKS
 from benchmarks.table import FLOOR, OURS, Bar, Comparison, agree, compare, render
-from benchmarks.timing import Contender, ContenderError, Record, Sample, alternate, measure
+from benchmarks.timing import SKIPPED, Contender, ContenderError, Record, Sample, alternate, measure
 from benchmarks.worker import TASKS
 
 
@@ -97,6 +97,13 @@ def test_an_optional_peer_is_skipped_with_its_reason() -> None:
     line = compare("b", Comparison("w", ("peer",), Bar("speed")), {OURS: record(1), "peer": Record(error="not here")})
     assert line.met is None
     assert "b, w: peer skipped: not here" in render([line])
+
+
+def test_what_need_not_run_here_misses_no_bar() -> None:
+    skipped = Record(error=f"{SKIPPED}it needs a thing")
+    line = compare("b", Comparison("w", ("peer",), Bar("time", 1)), {OURS: skipped, "peer": skipped})
+    assert line.met is None
+    assert "it needs a thing" in render([line])
 
 
 def test_different_answers_miss_the_bar() -> None:
