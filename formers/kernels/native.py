@@ -1,12 +1,22 @@
-"""Machine operations that numba has no names for. Addresses are 64-bit integers."""
+"""Machine operations that numba has no names for. Addresses are 64-bit integers.
+
+Importing this raises ImportError on a processor whose compiled code could not read 16-bit floats.
+"""
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+# What the processor that code is compiled for can do, in LLVM's names.
+FEATURES = frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+if "+f16c" not in FEATURES and platform.machine().lower() in ("x86_64", "amd64"):
+    raise ImportError("The compiled kernels need a processor with F16C; without them torch does their work.")
 
 _WORD, _NUMBER = ir.IntType(64), ir.IntType(32)
 _ADDRESS = ir.IntType(8).as_pointer()

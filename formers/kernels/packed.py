@@ -13,7 +13,7 @@ from torch import Tensor
 from formers.kernels.blocks import Memory
 from formers.kernels.stack import CHUNK, Activation, Call, Model, body
 from formers.kernels.team import library, together
-from formers.kernels.tiles import COLUMNS, HALVES, ROW, tile
+from formers.kernels.tiles import COLUMNS, ROW, tile
 
 # Tokens a thread takes at once, about, where it takes sequences of its own.
 GROUP = 96
@@ -65,7 +65,7 @@ class Shape:
 class PackedLayers:
     """Layers in memory of their own, for calls from any number of threads.
 
-    Matrices are 16-bit floats where these hold them exactly and the machine reads them, else float32. `norm` comes
+    Matrices are 16-bit floats where these hold them exactly, else float32. `norm` comes
     before the first layer where norms come first.
     """
 
@@ -186,7 +186,7 @@ class PackedLayers:
     def _product(self, weight: Tensor, bias: Tensor | None) -> tuple[int, int, int]:
         rows, columns = weight.shape
         padded = _blocks(rows) * COLUMNS
-        half = HALVES and torch.equal(weight.half().float(), weight)
+        half = torch.equal(weight.half().float(), weight)
         dtype = torch.float16 if half else torch.float32
         panels = self._memory.take(padded * columns * dtype.itemsize).view(dtype).view(-1, columns, COLUMNS)
         whole = rows // COLUMNS

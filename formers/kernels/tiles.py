@@ -12,20 +12,17 @@ from typing import Any
 from llvmlite import ir
 from numba import cfunc, types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from formers.kernels.native import FEATURES
 from formers.kernels.vectors import FLOAT, LANES, NUMBER, VECTOR, WORD, multiply_add, place, spread
 
 COLUMNS = 32
 # Bytes of a row in a block.
 ROW = COLUMNS * 4
 
-_FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-# Where the machine turns 16-bit floats into others by itself.
-HALVES = "+f16c" in _FEATURES or "+fullfp16" in _FEATURES
 # Sums of so many rows and vectors stay in registers: 14 * 2 of 32 wide ones, 6 * 1 as pairs or fours of narrow ones.
-_WIDE = "+avx512f" in _FEATURES
+_WIDE = "+avx512f" in FEATURES
 TALLEST = 14 if _WIDE else 6
 _SIDE = 2 if _WIDE else 1
 # Inputs whose code is written out, in the loop over those of a block.
@@ -53,7 +50,7 @@ def _tile_product(
         end = builder.append_basic_block("tile.end")
         kind = builder.add(builder.mul(half_, ir.Constant(WORD, 2 * TALLEST)), count_)
         switch = builder.switch(kind, end)
-        for half in (False, True) if HALVES else (False,):
+        for half in (False, True):
             for count in COUNTS:
                 switch.add_case(ir.Constant(WORD, 2 * TALLEST * half + count), block := builder.append_basic_block())
                 builder.position_at_end(block)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("formers")
 
 # What says where files come from; a tokenizer is loaded with the same.
+_SPEECH_TASK = "automatic-speech-recognition"
 _SOURCE = ("revision", "token", "cache_dir", "local_files_only", "subfolder", "force_download")
 
 
@@ -224,9 +225,9 @@ def _task_of(model: Any, source: Source) -> str:
     else:
         names, model_type = [type(model).__name__], getattr(getattr(model, "config", None), "model_type", None)
     if model_type in SPEECH:
-        return "automatic-speech-recognition"
+        return _SPEECH_TASK
     for task, entry in TASKS.items():
-        if any(str(name).endswith(AUTO_CLASSES[entry.auto]) for name in names):
+        if task != _SPEECH_TASK and any(str(name).endswith(AUTO_CLASSES[entry.auto]) for name in names):
             return task
     raise InputError(
         f"The task cannot be told from the model: it is made as {', '.join(map(str, names)) or 'nothing named'}.",

@@ -60,7 +60,8 @@ def test_few_tokens_are_computed_with_them(
         monkeypatch.setattr(Compact, "__call__", counted)
         torch.testing.assert_close(model.for_inference()(ids).logits, expected, rtol=1e-4, atol=1e-5)
         # Two layers with products of queries, keys and values, of the output, of gate and input, and back; the head.
-        assert calls == 9
+        # Blocks without biases of the feed-forward layer are one compiled call.
+        assert calls == (9 if case == "llama-biased" else 1)
 
 
 def test_generate_prepares_by_itself_and_says_the_same(tmp_path: Path) -> None:
