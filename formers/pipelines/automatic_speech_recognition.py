@@ -149,9 +149,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
         given = dict(given)
         settings = {name: given.pop(name) for name in sorted(self.further & given.keys())}
         named = dict(given.pop("generate_kwargs", None) or {})
-        for name in ("return_timestamps",):
-            if name in named:
-                given.setdefault(name, named.pop(name))
+        if "return_timestamps" in named:
+            given.setdefault("return_timestamps", named.pop("return_timestamps"))
         unknown = sorted(named.keys() - self.further)
         if unknown:
             raise InputError(f"generate_kwargs holds {unknown[0]!r}.", "See the model's generate() for its arguments.")
