@@ -172,7 +172,10 @@ class PreTrainedConfig:
         if folder.is_file():
             raise ConfigError(f"{folder} is a file.", "Give the path of a folder to save into.")
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG_NAME, {k: v for k, v in sorted(self.to_dict().items()) if v is not None})
+        # None is written where the default is something else: without it, a reader would take the default.
+        said = self.to_diff_dict()
+        values = {k: v for k, v in sorted(self.to_dict().items()) if v is not None or k in said}
+        write_json(folder / CONFIG_NAME, values)
         if push_to_hub:
             from formers.hub.upload import upload_folder
 

@@ -35,6 +35,10 @@ def assert_agrees(own: Any, reference: Any) -> None:
     for name, value in reference.to_dict().items():
         if name in OF_THE_WRITER:
             continue
+        if isinstance(getattr(reference, name, None), transformers.PreTrainedConfig):
+            assert_agrees(getattr(own, name), getattr(reference, name))
+            assert values[name] == getattr(own, name).to_dict(), name
+            continue
         assert getattr(own, name) == value, name
         assert values[name] == value, name
 
@@ -54,8 +58,11 @@ def test_every_field_is_the_references(model_type: str) -> None:
     """No field of ours has a name that the reference would take for something else."""
     reference = reference_class(model_type)()
     own = config_class(model_type)().to_dict()
-    # The reference leaves these out of the configurations of encoders, and had them in every one before version 5.
-    general = {"add_cross_attention", "cls_token_id", "is_decoder", "output_attentions", "sep_token_id"}
+    # The reference leaves these out of many configurations, and had them in every one before version 5.
+    general = {
+        "add_cross_attention", "bos_token_id", "cls_token_id", "decoder_start_token_id", "eos_token_id",
+        "forced_eos_token_id", "is_decoder", "output_attentions", "sep_token_id", "tie_word_embeddings",
+    }  # fmt: skip
     optional = {
         "position_buckets", "norm_rel_ebd", "share_att_key", "embedding_size", "cls_dropout",
         "conv_kernel_size", "conv_groups", "conv_act",
@@ -80,6 +87,14 @@ def test_files_of_ours(model_type: str, tmp_path: Path) -> None:
     own.save_pretrained(tmp_path)
     assert_agrees(own, transformers.AutoConfig.from_pretrained(tmp_path, local_files_only=True))
     assert config_class(model_type).from_pretrained(tmp_path) == own
+
+
+def test_none_is_not_the_default_in_files(tmp_path: Path) -> None:
+    """A value that is none, where there is one by default, is none again when it is read."""
+    formers.WhisperConfig(begin_suppress_tokens=None, pad_token_id=None, unknown=None).save_pretrained(tmp_path)
+    for reader in (formers, transformers):
+        config = reader.WhisperConfig.from_pretrained(tmp_path)
+        assert (config.begin_suppress_tokens, config.pad_token_id, config.unknown) == (None, None, None)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

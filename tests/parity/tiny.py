@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.parity.tiny_decoders import TINY_DECODERS
+from tests.parity.tiny_seq2seq import TINY_SEQ2SEQ
 
 _BERT_LIKE: dict[str, Any] = {
     "vocab_size": 61,
@@ -84,4 +85,11 @@ TINY: dict[str, dict[str, Any]] = {
     "roberta": {**_BERT_LIKE, "hidden_act": "gelu_new", "type_vocab_size": 2, "classifier_dropout": 0.4},
     "xlm-roberta": {**_BERT_LIKE, "type_vocab_size": 1, "pad_token_id": 3},
     **TINY_DECODERS,
+    **TINY_SEQ2SEQ,
+}
+TINY["encoder-decoder"] = {
+    "encoder": {"model_type": "bert", **TINY["bert"]},
+    "decoder": {"model_type": "gpt2", **TINY["gpt2"], "is_decoder": True, "add_cross_attention": True},
+    "decoder_start_token_id": 1,
+    "pad_token_id": 0,
 }

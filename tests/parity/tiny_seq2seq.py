@@ -35,6 +35,12 @@ _BART_LIKE: dict[str, Any] = {
     "decoder_layerdrop": 0.0,
 }
 _MARIAN = {**_BART_LIKE, "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0, "scale_embedding": True}
+_WHISPER: dict[str, Any] = {
+    "vocab_size": 120, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_source_positions": 30,
+    "max_target_positions": 20, "num_mel_bins": 8, "bos_token_id": 10, "eos_token_id": 10, "pad_token_id": 10,
+    "decoder_start_token_id": 11, "use_weighted_layer_sum": True, "begin_suppress_tokens": [3, 10],
+}  # fmt: skip
 
 TINY_SEQ2SEQ: dict[str, dict[str, Any]] = {
     "bart": {**_BART_LIKE, "classifier_dropout": 0.4},
@@ -47,6 +53,7 @@ TINY_SEQ2SEQ: dict[str, dict[str, Any]] = {
     "pegasus": {**_BART_LIKE, "scale_embedding": True},
     "t5": _T5_LIKE,
     "umt5": _T5_LIKE,
+    "whisper": _WHISPER,
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

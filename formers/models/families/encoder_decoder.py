@@ -40,7 +40,7 @@ class EncoderDecoderConfig(PreTrainedConfig):
         """Both halves as configurations; without any, those of BERT."""
         if self.encoder is None and self.decoder is None:
             self.encoder = {"model_type": "bert"}
-            self.decoder = {"model_type": "gpt2", "is_decoder": True, "add_cross_attention": True}
+            self.decoder = {"model_type": "bert", "is_decoder": True, "add_cross_attention": True}
         self.encoder, self.decoder = _config(self.encoder, "encoder"), _config(self.decoder, "decoder")
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from formers.configuration import config_dataclass
-from formers.models.families.t5 import T5Config, t5, t5_spec
+from formers.models.families.t5 import T5LikeConfig, t5, t5_spec
 from formers.models.spec import ModelSpec
 
 
 @config_dataclass
-class MT5Config(T5Config):
+class MT5Config(T5LikeConfig):
     """Configuration of mT5."""
 
     model_type = "mt5"
@@ -22,7 +22,7 @@ class MT5Config(T5Config):
 
 
 @config_dataclass
-class UMT5Config(T5Config):
+class UMT5Config(T5LikeConfig):
     """Configuration of UMT5."""
 
     model_type = "umt5"

@@ -17,10 +17,9 @@ from formers.models.spec import Definition, HeadSpec, ModelSpec, Transform
 
 
 @config_dataclass
-class T5Config(PreTrainedConfig):
-    """Configuration of T5."""
+class T5LikeConfig(PreTrainedConfig):
+    """What the configurations of T5, mT5 and UMT5 hold."""
 
-    model_type = "t5"
     attribute_map: ClassVar[Mapping[str, str]] = {
         "hidden_size": "d_model",
         "num_attention_heads": "num_heads",
@@ -47,25 +46,43 @@ class T5Config(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 1
     decoder_start_token_id: int | None = None
     classifier_dropout: float = 0.0
+    # What `feed_forward_proj` says, in two values; None: read it.
+    dense_act_fn: str | None = None
+    is_gated_act: bool | None = None
+
+    def settle(self) -> None:
+        """As many decoder layers as encoder layers, and the activation of `feed_forward_proj`, unless given."""
+        if self.num_decoder_layers is None:
+            self.num_decoder_layers = self.num_layers
+        activation, gated = feed_forward(self.feed_forward_proj)
+        if self.dense_act_fn is None:
+            self.dense_act_fn = activation
+        if self.is_gated_act is None:
+            self.is_gated_act = gated
+
+
+@config_dataclass
+class T5Config(T5LikeConfig):
+    """Configuration of T5."""
+
+    model_type = "t5"
+
     # Version 1.0 scales the decoder's output; None: where the embeddings are tied.
     scale_decoder_outputs: bool | None = None
 
     def settle(self) -> None:
-        """As many decoder layers as encoder layers unless given; version 1.1 ties no logits and scales nothing."""
-        if self.num_decoder_layers is None:
-            self.num_decoder_layers = self.num_layers
+        """Version 1.1 ties no logits and scales nothing."""
+        super().settle()
         if self.scale_decoder_outputs is None:
             self.scale_decoder_outputs = self.tie_word_embeddings
 
 
-def feed_forward(config: Any) -> tuple[str, bool]:
+def feed_forward(described: str) -> tuple[str, bool]:
     """The activation, and whether there is a gate, of "relu", "gated-gelu" (whose GELU is tanh's) or "gated-silu"."""
-    gate, _, name = config.feed_forward_proj.rpartition("-")
+    gate, _, name = described.rpartition("-")
     if gate not in ("", "gated"):
-        raise ConfigError(
-            f"feed_forward_proj is {config.feed_forward_proj!r}.", "Give an activation, or 'gated-' and an activation."
-        )
-    return ("gelu_new" if config.feed_forward_proj == "gated-gelu" else name), gate == "gated"
+        raise ConfigError(f"feed_forward_proj is {described!r}.", "Give an activation, or 'gated-' and an activation.")
+    return ("gelu_new" if described == "gated-gelu" else name), gate == "gated"
 
 
 def deviation(config: Any, name: str, shape: Sequence[int]) -> float:
@@ -80,7 +97,6 @@ def deviation(config: Any, name: str, shape: Sequence[int]) -> float:
 
 def t5_spec(config: Any, scaled: bool, biases: bool) -> ModelSpec:
     """A T5 in neutral terms; `scaled` logits, relative `biases` in every layer."""
-    activation, gated = feed_forward(config)
     tables = (config.num_heads, config.relative_attention_num_buckets, config.relative_attention_max_distance)
     layers = {"encoder": config.num_layers, "decoder": config.num_decoder_layers}
     own = {half: count if biases else None for half, count in layers.items()}
@@ -91,8 +107,8 @@ def t5_spec(config: Any, scaled: bool, biases: bool) -> ModelSpec:
         heads=config.num_heads,
         head_width=config.d_kv,
         ff_width=config.d_ff,
-        activation=activation,
-        gated=gated,
+        activation=config.dense_act_fn,
+        gated=config.is_gated_act,
         head=HeadSpec(
             dropout=config.classifier_dropout,
             classifier=Transform("tanh", dropout=config.classifier_dropout),
@@ -133,7 +149,7 @@ def rules(half: str, biases: bool, config: Any) -> list[Rule]:
     """The keys of a half, "encoder" or "decoder", with relative `biases` in every layer or in one."""
     block, bias = "block.{}.layer.", ("{}", ".{}") if biases else ("0", "")
     feed = f"{block}{2 if half == 'decoder' else 1}."
-    first, second = ("wi_0", "wi_1") if feed_forward(config)[1] else ("wi_0", "wi")
+    first, second = ("wi_0", "wi_1") if config.is_gated_act else ("wi_0", "wi")
     found: list[Rule] = [
         Rename(f"block.{bias[0]}.layer.0.SelfAttention.relative_attention_bias", "position_bias.weights" + bias[1]),
         *(Rename(f"{block}0.SelfAttention.{part}", f"layers.{{}}.self_attn.{part}_proj") for part in "qkvo"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from formers.configuration import PreTrainedConfig, config_dataclass
@@ -50,10 +50,16 @@ class WhisperConfig(PreTrainedConfig):
     bos_token_id: int | None = 50256
     eos_token_id: int | list[int] | None = 50256
     suppress_tokens: list[int] | None = None
-    begin_suppress_tokens: list[int] | None = None
+    begin_suppress_tokens: list[int] | None = field(default_factory=lambda: [220, 50256])
     use_weighted_layer_sum: bool = False
     classifier_proj_size: int = 256
     apply_spec_augment: bool = False
+    mask_time_prob: float = 0.05
+    mask_time_length: int = 10
+    mask_time_min_masks: int = 2
+    mask_feature_prob: float = 0.0
+    mask_feature_length: int = 10
+    mask_feature_min_masks: int = 0
     median_filter_width: int = 7
 
 

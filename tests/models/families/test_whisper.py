@@ -11,13 +11,8 @@ import transformers
 
 import formers
 from formers.errors import InputError, UnsupportedError
+from tests.parity.tiny_seq2seq import TINY_SEQ2SEQ
 
-TINY: dict[str, Any] = {
-    "vocab_size": 120, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_source_positions": 30,
-    "max_target_positions": 20, "num_mel_bins": 8, "bos_token_id": 10, "eos_token_id": 10, "pad_token_id": 10,
-    "decoder_start_token_id": 11, "use_weighted_layer_sum": True, "begin_suppress_tokens": [3, 10],
-}  # fmt: skip
 SAID: dict[str, Any] = {
     "no_timestamps_token_id": 19, "prev_sot_token_id": 17, "alignment_heads": [[1, 0], [0, 1]],
     "is_multilingual": True, "lang_to_id": {"<|en|>": 12, "<|de|>": 13}, "suppress_tokens": [5, 6],
@@ -29,10 +24,10 @@ SAID: dict[str, Any] = {
 def pair(head: str = "ForConditionalGeneration") -> tuple[Any, Any]:
     """The reference's model and ours, with the same random weights."""
     transformers.set_seed(0)
-    theirs = getattr(transformers, f"Whisper{head}")(transformers.WhisperConfig(**TINY)).eval()
+    theirs = getattr(transformers, f"Whisper{head}")(transformers.WhisperConfig(**TINY_SEQ2SEQ["whisper"])).eval()
     for parameter in theirs.parameters():
         parameter.data.normal_(std=0.3)
-    ours = getattr(formers, f"Whisper{head}")(formers.WhisperConfig(**TINY))
+    ours = getattr(formers, f"Whisper{head}")(formers.WhisperConfig(**TINY_SEQ2SEQ["whisper"]))
     ours.load_state_dict(theirs.state_dict())
     if head == "ForConditionalGeneration":
         theirs.generation_config = transformers.GenerationConfig(**SAID)
