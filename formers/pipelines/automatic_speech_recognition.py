@@ -209,7 +209,12 @@ class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
         return {**answer, **{name: [value] for name, value in prepared.source.items()}}
 
     def _groups(self, rows: Sequence[Any], size: int | None) -> list[list[int]]:
-        return in_order(len(rows), size or _TOGETHER)
+        # Recordings longer than a window need timestamps; they would give some to shorter ones beside them.
+        kinds: tuple[list[int], list[int]] = ([], [])
+        for index, row in enumerate(rows):
+            kinds[len(row.samples) > self.feature_extractor.n_samples].append(index)
+        batches = ((kind, batch) for kind in kinds for batch in in_order(len(kind), size or _TOGETHER))
+        return [[kind[place] for place in batch] for kind, batch in batches]
 
     # Recordings.
 
