@@ -35,6 +35,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """The options that not every task takes, and the tasks that take them."""
 
+COLUMNS = {"automatic-speech-recognition": "file", "question-answering": "context"}
+"""Where a task's inputs are, if not in the column `text`."""
+
 PREDICTED: dict[str, tuple[str, ...]] = {
     "automatic-speech-recognition": ("text",),
     "feature-extraction": ("features",),
@@ -284,7 +287,7 @@ def _source(task: str, texts: list[str] | None, file: str | None, format: str | 
     if texts and (file or format):
         raise typer.BadParameter("There are texts on the command line already.", param_hint="--input")
     if texts:
-        return nullcontext(from_texts(texts, "context" if task == "question-answering" else "text"))
+        return nullcontext(from_texts(texts, COLUMNS.get(task, "text")))
     if file is None and sys.stdin is not None and sys.stdin.isatty():
         raise typer.BadParameter("Give one or more, or --input FILE, or pipe them in.", param_hint="TEXT")
     file = file or STDIO
@@ -302,7 +305,7 @@ def _fields(
             "question": rows.find(question_column, "question", "--question-column"),
             "context": rows.find(column, "context", "--column"),
         }
-    fields = {"text": rows.find(column, "text", "--column")}
+    fields = {"text": rows.find(column, COLUMNS.get(task, "text"), "--column")}
     if pair_column is not None:
         fields["text_pair"] = rows.find(pair_column, pair_column, "--pair-column")
     return fields

@@ -42,7 +42,8 @@ RUNS: list[tuple[str, str, list[str], dict[str, Any]]] = [
 
 
 def test_all_tasks_are_here() -> None:
-    assert {task for task, *_ in RUNS} == set(TASKS) - set(generating.TASKS)  # which have tests of their own
+    own = {*generating.TASKS, "automatic-speech-recognition"}  # which have tests of their own
+    assert {task for task, *_ in RUNS} == set(TASKS) - own
 
 
 @pytest.mark.parametrize(("task", "head", "arguments", "options"), RUNS)
