@@ -213,7 +213,7 @@ class TokenByToken:
     def _logits(self) -> Tensor:
         plan = self.plan
         if self.tokens is not None:
-            return plan.forward.step(self.tokens)[:, -1]
+            return plan.forward.step(self.tokens).select(1, -1)
         logits = plan.forward.begin(plan.prompts.rows)[:, -1]
         if plan.copies > 1:
             # A prompt is read once, whatever the number of texts from it.
