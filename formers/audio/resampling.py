@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ _BLOCK = 1 << 20
 
 def resample(samples: Tensor, rate: int, wanted: int) -> Tensor:
     """Samples (…, N) at `rate` a second, as float32 (…, ceil(N * wanted / rate)) at the rate `wanted`."""
-    for name, value in (("rate", rate), ("wanted", wanted)):
+    values: dict[str, Any] = {"rate": rate, "wanted": wanted}
+    for name, value in values.items():
         if not isinstance(value, numbers.Real) or not 1 <= value <= 10**7 or value != int(value):
             raise InputError(f"{name}={value!r} samples a second were given.", "Give a whole number, such as 16000.")
     samples, rate, wanted = as_tensor(samples), int(rate), int(wanted)
