@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import numbers
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,9 +25,8 @@ _BLOCK = 1 << 20
 
 def resample(samples: Tensor, rate: int, wanted: int) -> Tensor:
     """Samples (…, N) at `rate` a second, as float32 (…, ceil(N * wanted / rate)) at the rate `wanted`."""
-    values: dict[str, Any] = {"rate": rate, "wanted": wanted}
-    for name, value in values.items():
-        if not isinstance(value, numbers.Real) or not 1 <= value <= 10**7 or value != int(value):
+    for name, value in (("rate", rate), ("wanted", wanted)):
+        if not _is_rate(value):
             raise InputError(f"{name}={value!r} samples a second were given.", "Give a whole number, such as 16000.")
     samples, rate, wanted = as_tensor(samples), int(rate), int(wanted)
     if rate == wanted or not samples.numel():
@@ -64,3 +62,7 @@ def _filters(down: int, up: int) -> tuple[Tensor, Tensor]:
     time = time.clamp(-_ZEROS, _ZEROS)
     window = torch.cos(time * math.pi / _ZEROS / 2) ** 2
     return (torch.sinc(time) * window * cut / down).float(), starts
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, numbers.Real) and 1 <= float(value) <= 1e7 and float(value).is_integer()
