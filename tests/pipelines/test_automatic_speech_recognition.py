@@ -374,7 +374,8 @@ def test_real_weights(whisper: Path) -> None:
         warnings.simplefilter("error")
         text = mine(wave, **greedy)["text"]
     assert "the ship left the harbor" in text.replace("harbour", "harbor")
-    assert other(wave.copy(), return_timestamps=True, generate_kwargs=dict(greedy))["text"] == text
+    expected = other(wave.copy(), return_timestamps=True, generate_kwargs=dict(greedy))
+    assert mine(wave, return_timestamps=True, generate_kwargs=greedy) == expected
 
 
 @pytest.mark.slow
@@ -387,6 +388,6 @@ def test_ctranslate2_writes_the_same(whisper: Path, whisper_ctranslate2: Path) -
     features = processor([wave.numpy() for wave in waves], sampling_rate=RATE, return_tensors="np").input_features
     model = ctranslate2.models.Whisper(str(whisper_ctranslate2), compute_type="float32", intra_threads=1)
     prompt = ["<|startoftranscript|>", "<|notimestamps|>"]
-    found = model.generate(ctranslate2.StorageView.from_array(features), [prompt] * len(waves), beam_size=1)
+    found = model.generate(ctranslate2.StorageView.from_array(np.ascontiguousarray(features)), [prompt] * len(waves), beam_size=1)
     assert [processor.decode(one.sequences_ids[0], skip_special_tokens=True) for one in found] == texts
     assert all(texts)
