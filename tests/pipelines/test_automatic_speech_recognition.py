@@ -388,6 +388,8 @@ def test_ctranslate2_writes_the_same(whisper: Path, whisper_ctranslate2: Path) -
     features = processor([wave.numpy() for wave in waves], sampling_rate=RATE, return_tensors="np").input_features
     model = ctranslate2.models.Whisper(str(whisper_ctranslate2), compute_type="float32", intra_threads=1)
     prompt = ["<|startoftranscript|>", "<|notimestamps|>"]
-    found = model.generate(ctranslate2.StorageView.from_array(np.ascontiguousarray(features)), [prompt] * len(waves), beam_size=1)
+    found = model.generate(
+        ctranslate2.StorageView.from_array(np.ascontiguousarray(features)), [prompt] * len(waves), beam_size=1
+    )
     assert [processor.decode(one.sequences_ids[0], skip_special_tokens=True) for one in found] == texts
     assert all(texts)
