@@ -51,7 +51,8 @@ def speech(library: str, folder: Path) -> Report:
 def speech_ctranslate2(folder: Path) -> Report:
     """The same through CTranslate2, with the features and the tokenizer of formers."""
     waves = _waves(folder)
-    import ctranslate2  # type: ignore[import-untyped]
+    import ctranslate2
+    import numpy as np  # type: ignore[import-untyped]
 
     from formers import WhisperProcessor
     from formers.cli.machine import usable_cores
@@ -63,7 +64,7 @@ def speech_ctranslate2(folder: Path) -> Report:
 
     def transcribe() -> list[str]:
         features = processor(waves, sampling_rate=RATE, return_tensors="np").input_features
-        found = model.generate(ctranslate2.StorageView.from_array(features), prompts, beam_size=1)
+        found = model.generate(ctranslate2.StorageView.from_array(np.ascontiguousarray(features)), prompts, beam_size=1)
         return [processor.decode(one.sequences_ids[0], skip_special_tokens=True) for one in found]
 
     return _report(transcribe)
