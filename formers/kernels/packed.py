@@ -15,8 +15,11 @@ from formers.kernels.stack import CHUNK, Activation, Call, Model, body
 from formers.kernels.team import library, together
 from formers.kernels.tiles import COLUMNS, ROW, tile
 
-# Tokens a thread takes at once, about, where it takes sequences of its own.
-GROUP = 96
+# Tokens a thread takes at once, about, where it takes sequences of its own: each reads all weights once, but with few
+# groups a thread waits for the others at the end.
+GROUP = (96, 512)
+# Groups that a thread shall have before they grow.
+_GROUPS = 4
 
 
 @dataclass(frozen=True)
@@ -218,8 +221,9 @@ def _blocks(columns: int) -> int:
 def _groups(lengths: Sequence[int], threads: int) -> list[tuple[int, int]]:
     """Neighbouring sequences (first, count) of about as many tokens for each thread to take; one group to share all."""
     tokens = sum(lengths)
-    count = threads * math.ceil(tokens / (threads * GROUP))
-    if count == 1 or tokens < threads * GROUP // 2 or len(lengths) < count:
+    size = min(max(tokens // (threads * _GROUPS), GROUP[0]), GROUP[1])
+    count = threads * math.ceil(tokens / (threads * size))
+    if count == 1 or tokens < threads * size // 2 or len(lengths) < count:
         return [(0, len(lengths))]
     groups: list[tuple[int, int]] = []
     start = passed = 0

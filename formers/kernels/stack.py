@@ -41,7 +41,7 @@ from formers.kernels.vectors import (
 )
 
 # Rows that go through the feed-forward layer, or ask in an attention, at a time.
-CHUNK = 4 * TALLEST if TALLEST > 6 else 8 * TALLEST
+CHUNK = 8 * TALLEST
 
 
 class Model(IntEnum):

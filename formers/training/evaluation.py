@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILL = -100
 Array = np.ndarray[Any, Any]
 # So many tokens keep a processor busy.
-_TOKENS = 2048
+_TOKENS = 8192
 
 
 class EvalPrediction:
@@ -156,13 +156,15 @@ _PADDED = ("input_ids", "attention_mask", "token_type_ids")
 def grouped(batches: Iterator[Batch], tokens: int) -> Iterator[tuple[Batch, int]]:
     """Neighbouring batches as one as long as it has at most so many tokens; each with how many it is made of.
 
-    Few tokens do not keep a processor busy. Batches that cannot be joined, or are large, come as they are.
+    Few tokens do not keep a processor busy. Batches that cannot be joined, or are large, come as they are. The first
+    are smaller: a model gets ready for speed beside its first calls.
     """
     waiting: list[Batch] = []
+    limit = tokens // 8
     for batch in batches:
-        if waiting and not _joinable([*waiting, batch], tokens):
+        if waiting and not _joinable([*waiting, batch], limit):
             yield _one(waiting), len(waiting)
-            waiting = []
+            waiting, limit = [], min(2 * limit, tokens)
         waiting.append(batch)
     if waiting:
         yield _one(waiting), len(waiting)
@@ -240,6 +242,9 @@ def run(
     preparation.arrange(model.to(args.device), args).eval()
     trainer.eval_dataloader = loader
     begin = time.perf_counter()
+    tokens = 0 if by_batch or "loss" in args.include_for_metrics else _together_up_to(trainer)
+    if tokens and not (args.torch_compile or args.bf16 or args.fp16):
+        model.for_inference()
     evaluation = Evaluation(
         loader,
         predict=lambda inputs: trainer.prediction_step(model, inputs, loss_only, ignore_keys),
@@ -250,7 +255,7 @@ def run(
         by_batch=by_batch,
         keep=keep and not loss_only,
         main_input=trainer.main_input,
-        tokens=0 if by_batch or "loss" in args.include_for_metrics else _together_up_to(trainer),
+        tokens=tokens,
         after_batch=lambda: trainer.event("on_prediction_step"),
     )
     with preparation.kernels(args):

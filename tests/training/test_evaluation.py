@@ -258,17 +258,22 @@ def test_only_padded_texts_with_the_same_columns_are_joined() -> None:
         return {"input_ids": ids, "attention_mask": ids, **more}
 
     pair = one(3, labels=torch.zeros(2, 5)), one(5, labels=torch.zeros(2, 5))
-    ((joint, number),) = grouped(iter(pair), 100)
+    ((joint, number),) = grouped(iter(pair), 200)
     assert number == 2
     assert joint["input_ids"].tolist() == [[1, 1, 1, 0, 0]] * 2 + [[1] * 5] * 2
     assert joint["labels"].shape == (4, 5)
     for batches, tokens in (
-        (pair, 19),
+        (pair, 159),
         (pair, 0),
-        ([one(3), one(3, labels=torch.zeros(2))], 100),
-        ([one(3, labels=torch.zeros(2, 4)), one(3, labels=torch.zeros(2, 5))], 100),
-        ([one(3, position_ids=torch.zeros(2, 3))] * 2, 100),
-        ([{"input_ids": torch.ones(2, 3)}] * 2, 100),
-        ([[1], [2]], 100),
+        ([one(3), one(3, labels=torch.zeros(2))], 200),
+        ([one(3, labels=torch.zeros(2, 4)), one(3, labels=torch.zeros(2, 5))], 200),
+        ([one(3, position_ids=torch.zeros(2, 3))] * 2, 200),
+        ([{"input_ids": torch.ones(2, 3)}] * 2, 200),
+        ([[1], [2]], 200),
     ):
         assert [number for _, number in grouped(iter(batches), tokens)] == [1, 1]
+
+
+def test_what_is_joined_grows() -> None:
+    batch = {"input_ids": torch.ones(1, 5, dtype=torch.long), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
+    assert [number for _, number in grouped(iter([batch] * 30), 40)] == [1, 2, 4, 8, 8, 7]
