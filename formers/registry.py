@@ -348,6 +348,18 @@ _PLAIN: dict[str, str] = {
 }
 
 
+def auto_head(auto: str, model_type: str) -> str | None:
+    """The head with which an Auto class loads a model type; None if it loads none of that type.
+
+    Encoder–decoders of sound and those of text have the same head, and an Auto class each.
+    """
+    for_sound = {"AutoModelForSpeechSeq2Seq": True, "AutoModelForSeq2SeqLM": False}.get(auto)
+    if for_sound is not None and for_sound is not (model_type in SPEECH):
+        return None
+    offered = FAMILIES[model_type].heads
+    return next((head for head in AUTO_CLASSES[auto] if head in offered), None)
+
+
 def task_name(name: str) -> str | None:
     """The name in TASKS of a task, of an alias, or of a translation between two languages; None if there is none."""
     name = TASK_ALIASES.get(name, name)

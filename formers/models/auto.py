@@ -15,7 +15,7 @@ from formers.models.architectures import ARCHITECTURES, WITH_HEAD
 from formers.models.base import PreTrainedModel
 from formers.models.seq2seq import Seq2SeqModel
 from formers.models.spec import Definition
-from formers.registry import AUTO_CLASSES, FAMILIES
+from formers.registry import AUTO_CLASSES, FAMILIES, SPEECH, auto_head
 
 # Names of models without a head: all of it, or half of an encoder–decoder.
 BARE = ("Model", "EncoderModel", "DecoderModel")
@@ -121,11 +121,18 @@ class _Auto:
     @classmethod
     def _class_for(cls, model_type: str) -> type[PreTrainedModel]:
         definition(model_type)
-        offered = FAMILIES[model_type].heads
-        for head in cls.heads:
-            if head in offered:
-                return model_class(model_type, head)
-        able = sorted(name for name, family in FAMILIES.items() if set(cls.heads) & set(family.heads))
+        head = auto_head(cls.__name__, model_type)
+        if head is not None:
+            return model_class(model_type, head)
+        others = [name for name in AUTO_CLASSES if set(AUTO_CLASSES[name]) & set(cls.heads)]
+        right = next((name for name in others if auto_head(name, model_type)), None)
+        if right is not None:
+            read, written = ("sound", "text") if model_type in SPEECH else ("text", "sound")
+            raise ConfigError(
+                f"{cls.__name__} is for models that read {written}, and those of type {model_type!r} read {read}.",
+                f"Use {right}.",
+            )
+        able = sorted(name for name in FAMILIES if auto_head(cls.__name__, name))
         raise ConfigError(
             f"{cls.__name__}: models of type {model_type!r} have no such head.",
             f"Model types that have one: {', '.join(able)}.",

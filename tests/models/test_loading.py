@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -365,6 +366,28 @@ def test_heads_that_a_family_lacks(folder: Path) -> None:
     ours("distilbert", "Model").save_pretrained(folder / "other")
     with pytest.raises(ConfigError, match=r"models of type 'distilbert' have no such head\. .*have one: bert"):
         formers.AutoModelForNextSentencePrediction.from_pretrained(folder / "other")
+
+
+@pytest.mark.parametrize(
+    ("auto", "config", "right"),
+    [
+        ("AutoModelForSpeechSeq2Seq", "T5Config", "AutoModelForSeq2SeqLM"),
+        ("AutoModelForSpeechSeq2Seq", "MarianConfig", "AutoModelForSeq2SeqLM"),
+        ("AutoModelForSpeechSeq2Seq", "EncoderDecoderConfig", "AutoModelForSeq2SeqLM"),
+        ("AutoModelForSeq2SeqLM", "WhisperConfig", "AutoModelForSpeechSeq2Seq"),
+    ],
+)
+def test_text_and_sound_have_auto_classes_of_their_own(auto: str, config: str, right: str, tmp_path: Path) -> None:
+    values = getattr(formers, config)()
+    mapping = getattr(transformers, auto)._model_mapping
+    assert getattr(transformers, config) not in mapping
+    with pytest.raises(ConfigError, match=rf"{auto} is for models that read .*Use {right}\."):
+        getattr(formers, auto).from_config(values)
+    values.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=rf"Use {right}\."):
+        getattr(formers, auto).from_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="'bert' have no such head"):
+        getattr(formers, auto).from_config(formers.BertConfig())
 
 
 def test_neither_name_nor_weights() -> None:
