@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import wave
+from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from formers.audio.resampling import resample
-from formers.audio.samples import finite
+from formers.audio.samples import Held, Wave, finite
 from formers.errors import InputError, MissingDependencyError
 
 # Seconds that are decoded at once.
@@ -23,8 +25,57 @@ _SECONDS = 60
 _REMEDY = "Convert it, for example with: ffmpeg -i FILE -ar 16000 -ac 1 NEW.wav"
 
 
-def read(source: str | os.PathLike[str] | bytes, rate: int = 16000) -> Tensor:
+Source = str | os.PathLike[str] | bytes
+
+
+def read(source: Source, rate: int = 16000) -> Tensor:
     """The recording in a file, or in the bytes of one: float32 (N,) at `rate` samples a second, channels averaged."""
+    return torch.cat(list(_decoded(source, rate)))
+
+
+def wave_of(source: Source, rate: int = 16000) -> Wave:
+    """The same as `read`, but a recording of more than a minute stays in its file and is decoded as it is read."""
+    parts = _decoded(source, rate)
+    first, second = next(parts), next(parts, None)
+    if second is None:
+        return Held(first)
+    length = len(first) + len(second) + sum(map(len, parts))
+    return Filed(source, rate, length)
+
+
+class Filed:
+    """A recording in a file, decoded block by block. What lies before the last part that was read is forgotten."""
+
+    def __init__(self, source: Source, rate: int, length: int) -> None:
+        self.source, self.rate, self.length = source, rate, length
+        self._parts: Iterator[Tensor] = iter(())
+        self._held: deque[Tensor] = deque()
+        # The samples [first, last) are held; at first none are, and nothing is open.
+        self._first, self._last = length, length
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """Samples (stop - start,), fewer where the recording ends before. Going back means to decode from the start."""
+        stop = min(stop, self.length)
+        if start < self._first:
+            self._parts, self._first, self._last = _decoded(self.source, self.rate), 0, 0
+            self._held.clear()
+        while self._last < stop:
+            block = next(self._parts, None)
+            if block is None:
+                raise InputError("A recording became shorter while it was read.", "Leave the file as it is meanwhile.")
+            self._held.append(block)
+            self._last += len(block)
+            self._forget(start)
+        self._forget(start)
+        return torch.cat(list(self._held))[start - self._first : stop - self._first].clone()
+
+    def _forget(self, before: int) -> None:
+        while self._held and self._first + len(self._held[0]) <= before:
+            self._first += len(self._held.popleft())
+
+
+def _decoded(source: Source, rate: int) -> Iterator[Tensor]:
+    """The recording in parts (N,) of a minute, at least one, checked."""
     stream: BinaryIO
     if isinstance(source, (bytes, bytearray, memoryview)):
         name, stream = f"The recording ({len(source)} bytes)", io.BytesIO(source)
@@ -34,11 +85,12 @@ def read(source: str | os.PathLike[str] | bytes, rate: int = 16000) -> Tensor:
             raise InputError(f"There is no file {str(source)!r}.", "Pass the path of a recording, or its samples.")
         name, stream = f"{str(path)!r}", open(path, "rb")  # noqa: SIM115 - closed below
     with stream:
-        parts = list(_parts(stream, name, rate))
-    samples = torch.cat(parts) if parts else torch.empty(0)
-    if not len(samples):
-        raise InputError(f"{name} has no samples.", "Leave empty recordings out.")
-    return finite(samples)
+        parts = (part for part in _parts(stream, name, rate) if len(part))
+        first = next(parts, None)
+        if first is None:
+            raise InputError(f"{name} has no samples.", "Leave empty recordings out.")
+        for part in chain([first], parts):
+            yield finite(part)
 
 
 def _parts(stream: BinaryIO, name: str, rate: int) -> Iterator[Tensor]:

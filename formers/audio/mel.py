@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from formers.audio.samples import Held, Wave
 
 # Frames whose spectrum is computed at once, at most.
 _BLOCK = 3000
@@ -32,20 +33,20 @@ class LogMel:
     def __call__(self, samples: Tensor) -> Tensor:
         """Samples (B, N) to features (B, mels, N // hop), each row relative to its loudest value."""
         frames = samples.shape[-1] // self.hop
-        raw = self.logarithms(samples, 0, frames)
+        raw = self.logarithms(Held(samples), 0, frames)
         return self.scaled(raw, raw.amax((-2, -1), keepdim=True))
 
-    def logarithms(self, samples: Tensor, start: int, count: int) -> Tensor:
-        """The decimal logarithms (B, mels, count) of `count` frames of samples (B, N) from frame `start` on.
+    def logarithms(self, wave: Wave, start: int, count: int) -> Tensor:
+        """The decimal logarithms (…, mels, count) of `count` frames of samples (…, N) from frame `start` on.
 
         A frame lies around its first sample; samples are mirrored at both ends of the recording.
         """
         half = self.n_fft // 2
         low = start * self.hop - half
         high = (start + count - 1) * self.hop + half
-        left, right = max(0, -low), max(0, high - samples.shape[-1])
+        left, right = max(0, -low), max(0, high - wave.length)
         # What is mirrored at the start lies behind the first sample.
-        part = samples[..., max(0, low) : max(high, half + 1)]
+        part = wave.part(max(0, low), max(high, half + 1))
         if left or right:
             part = _mirrored(part, left, right)
         pieces = [
@@ -55,14 +56,15 @@ class LogMel:
         power = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
         return power.clamp_(min=_FLOOR).log10_().transpose(-1, -2)
 
-    def loudest(self, samples: Tensor) -> Tensor:
+    def loudest(self, wave: Wave) -> Tensor:
         """The highest logarithm (1, 1) in one recording (N,), found block by block."""
-        frames = samples.shape[-1] // self.hop
-        blocks: Iterator[Tensor] = (
-            self.logarithms(samples[None], start, min(_BLOCK, frames - start)).amax()
+        frames = wave.length // self.hop
+        # As numbers: small tensors that stay would keep freed memory apart.
+        highest = max(
+            float(self.logarithms(wave, start, min(_BLOCK, frames - start)).amax())
             for start in range(0, frames, _BLOCK)
         )
-        return torch.stack(list(blocks)).amax().view(1, 1)
+        return torch.full((1, 1), highest)
 
     @staticmethod
     def scaled(logarithms: Tensor, loudest: Tensor) -> Tensor:
@@ -102,4 +104,5 @@ def _hertz(mel: Tensor) -> Tensor:
 
 
 def _mirrored(samples: Tensor, left: int, right: int) -> Tensor:
-    return F.pad(samples[None], (left, right), mode="reflect")[0]
+    rows = samples.reshape(-1, samples.shape[-1])  # torch reflects rows, not a single one
+    return F.pad(rows, (left, right), mode="reflect").view(*samples.shape[:-1], -1)

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from formers.errors import InputError
+
+
+class Wave(Protocol):
+    """Samples of recordings (…, length) that are read part by part."""
+
+    @property
+    def length(self) -> int:
+        """Samples of each."""
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """Samples (…, stop - start), fewer where the recording ends before; quick where `start` only grows."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Samples that are in memory."""
+
+    values: Tensor
+
+    @property
+    def length(self) -> int:
+        """Samples of each."""
+        return int(self.values.shape[-1])
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """A view of some of them."""
+        return self.values[..., start:stop]
 
 
 def mono(given: Any) -> Tensor:

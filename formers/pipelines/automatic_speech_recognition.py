@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from formers.audio.extractor import WhisperFeatureExtractor
-from formers.audio.files import read
+from formers.audio.files import wave_of
 from formers.audio.mel import LogMel
 from formers.audio.resampling import resample
-from formers.audio.samples import mono
+from formers.audio.samples import Held, Wave, mono
 from formers.errors import InputError, UnsupportedError
 from formers.generation.config import GenerationConfig, over
 from formers.generation.config import names as setting_names
@@ -87,25 +87,26 @@ class SpeechOptions(TextOptions):
 
 @dataclass
 class Piece:
-    """Samples (N,) of one recording, or of a part of it. `stride`: samples in all, and of both overlaps."""
+    """One recording, or `length` samples of it. `stride`: samples in all, and of both overlaps."""
 
-    samples: Tensor
+    wave: Wave
+    start: int
+    length: int
     stride: tuple[int, int, int] | None = None
 
 
 class Sound:
     """A recording whose features are computed window by window, as parts of those of the whole."""
 
-    def __init__(self, samples: Tensor, log_mel: LogMel) -> None:
-        self.samples, self.log_mel = samples, log_mel
-        self.frames = len(samples) // log_mel.hop
+    def __init__(self, wave: Wave, log_mel: LogMel) -> None:
+        self.wave, self.log_mel = wave, log_mel
+        self.frames = wave.length // log_mel.hop
         self.real: int | None = self.frames
-        self.loudest = log_mel.loudest(samples)
+        self.loudest = log_mel.loudest(wave)
 
     def window(self, start: int, count: int) -> Tensor:
         """Features (bands, count) from frame `start` on."""
-        raw = self.log_mel.logarithms(self.samples[None], start, count)
-        return self.log_mel.scaled(raw, self.loudest)[0]
+        return self.log_mel.scaled(self.log_mel.logarithms(self.wave, start, count), self.loudest)
 
 
 class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
@@ -163,14 +164,15 @@ class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
         """Read recordings, and cut them into pieces if that is asked for."""
         prepared = []
         for item in inputs:
-            samples, stride, others = self._samples(item, options)
-            pieces: list[Any] = self._pieces(samples, options) if options.chunk_length_s else [Piece(samples, stride)]
+            wave, stride, others = self._wave(item, options)
+            whole = Piece(wave, 0, wave.length, stride)
+            pieces: list[Any] = self._pieces(wave, options) if options.chunk_length_s else [whole]
             prepared.append(Prepared(pieces, others))
         return prepared
 
     def forward(self, rows: Sequence[Any], options: SpeechOptions) -> Sequence[Transcript]:
         """A transcript for each piece."""
-        recordings = self._recordings([row.samples for row in rows])
+        recordings = self._recordings(rows)
         settings = {name: value for name, value in options.settings.items() if name not in _WHISPER_SETTINGS}
         arguments = {name: value for name, value in options.settings.items() if name in _WHISPER_SETTINGS}
         by_word = options.return_timestamps == "word"
@@ -212,21 +214,21 @@ class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
         # Recordings longer than a window need timestamps; they would give some to shorter ones beside them.
         kinds: tuple[list[int], list[int]] = ([], [])
         for index, row in enumerate(rows):
-            kinds[len(row.samples) > self.feature_extractor.n_samples].append(index)
+            kinds[row.length > self.feature_extractor.n_samples].append(index)
         batches = ((kind, batch) for kind in kinds for batch in in_order(len(kind), size or _TOGETHER))
         return [[kind[place] for place in batch] for kind, batch in batches]
 
     # Recordings.
 
-    def _samples(self, item: Any, options: SpeechOptions) -> tuple[Tensor, tuple[int, int, int] | None, dict[str, Any]]:
-        """Samples (N,) at the model's rate, the stride that came with them, and what else did."""
+    def _wave(self, item: Any, options: SpeechOptions) -> tuple[Wave, tuple[int, int, int] | None, dict[str, Any]]:
+        """A recording at the model's rate, the stride that came with them, and what else did."""
         rate = self.feature_extractor.sampling_rate
         if isinstance(item, str) and item.startswith(("http://", "https://")):
             item = _fetched(item, options.allow_urls)
         if isinstance(item, (str, bytes, os.PathLike)):
-            return read(item, rate), None, {}
+            return wave_of(item, rate), None, {}
         if not isinstance(item, Mapping):
-            return mono(item), None, {}
+            return Held(mono(item)), None, {}
         others = {name: value for name, value in item.items() if name != "path"}
         given = others.pop("raw", None)
         given = others.pop("array", None) if given is None else given
@@ -238,14 +240,14 @@ class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
             )
         samples = mono(given)
         if stride is None:
-            return resample(samples, own, rate), None, others
+            return Held(resample(samples, own, rate)), None, others
         if sum(stride) > len(samples):
             raise InputError(f"A stride of {stride} samples was given for {len(samples)} samples.", "Make it smaller.")
         samples = resample(samples, own, rate)
         left, right = (round(value * rate / own) for value in stride)
-        return samples, (len(samples), left, right), others
+        return Held(samples), (len(samples), left, right), others
 
-    def _pieces(self, samples: Tensor, options: SpeechOptions) -> list[Piece]:
+    def _pieces(self, wave: Wave, options: SpeechOptions) -> list[Piece]:
         rate, length = self.feature_extractor.sampling_rate, options.chunk_length_s
         stride = length / 6 if options.stride_length_s is None else options.stride_length_s
         both = [stride, stride] if isinstance(stride, (int, float)) else list(stride)
@@ -256,31 +258,31 @@ class AutomaticSpeechRecognitionPipeline(Pipeline[Any]):
                 f"Give chunk_length_s up to {self.feature_extractor.chunk_length}, longer than both strides together.",
             )
         pieces = []
-        for start in range(0, len(samples), size - left - right):
-            part = samples[start : start + size]
-            last = start + size >= len(samples)
+        for start in range(0, wave.length, size - left - right):
+            count = min(size, wave.length - start)
+            last = start + size >= wave.length
             before = left if start else 0
-            if len(part) > before:
-                pieces.append(Piece(part, (len(part), before, 0 if last else right)))
+            if count > before:
+                pieces.append(Piece(wave, start, count, (count, before, 0 if last else right)))
             if last:
                 break
         return pieces
 
-    def _recordings(self, waves: Sequence[Tensor]) -> list[Recording]:
+    def _recordings(self, pieces: Sequence[Piece]) -> list[Recording]:
         extractor = self.feature_extractor
-        short = [wave for wave in waves if len(wave) <= extractor.n_samples]
+        short = [piece for piece in pieces if piece.length <= extractor.n_samples]
         features: list[Tensor] = []
         if short:
             padded = torch.zeros(len(short), extractor.n_samples)
-            for row, wave in zip(padded, short, strict=True):
-                row[: len(wave)] = wave
+            for row, piece in zip(padded, short, strict=True):
+                row[: piece.length] = piece.wave.part(piece.start, piece.start + piece.length)
             features = list(extractor.log_mel(padded))
         found = iter(features)
         return [
-            Features(next(found), extractor.nb_max_frames, math.ceil(len(wave) / extractor.hop_length))
-            if len(wave) <= extractor.n_samples
-            else Sound(wave, extractor.log_mel)
-            for wave in waves
+            Features(next(found), extractor.nb_max_frames, math.ceil(piece.length / extractor.hop_length))
+            if piece.length <= extractor.n_samples
+            else Sound(piece.wave, extractor.log_mel)
+            for piece in pieces
         ]
 
     def _languages(self) -> set[int]:

@@ -14,6 +14,7 @@ import transformers
 
 import formers
 from formers.audio.mel import LogMel
+from formers.audio.samples import Held
 from formers.errors import ConfigError, InputError, UnsupportedError
 
 
@@ -95,9 +96,9 @@ def test_windows_of_a_recording_are_parts_of_the_whole() -> None:
     samples = torch.from_numpy(sound(50123).astype(np.float32))
     log_mel = LogMel()
     whole = log_mel(samples[None])
-    loudest = log_mel.loudest(samples)
+    loudest = log_mel.loudest(Held(samples))
     for start, count in ((0, 313), (0, 1), (100, 57), (312, 1)):
-        part = log_mel.scaled(log_mel.logarithms(samples[None], start, count), loudest)
+        part = log_mel.scaled(log_mel.logarithms(Held(samples[None]), start, count), loudest)
         torch.testing.assert_close(part, whole[..., start : start + count])
 
 

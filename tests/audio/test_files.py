@@ -101,3 +101,22 @@ def test_a_cut_file_gives_what_it_holds(noise: np.ndarray, tmp_path: Path, monke
     assert len(files.read(raw)) > 29000
     monkeypatch.setattr(files, "_soundfile", lambda: None)
     assert len(files.read(raw)) > 29000
+
+
+@pytest.mark.parametrize("rate", [16000, 8000])
+def test_long_recordings_are_decoded_as_they_are_read(
+    rate: int, noise: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SECONDS", 1)
+    write_wave(tmp_path / "a.wav", np.tile(noise, 3)[:100_001], rate)
+    whole, filed = files.read(tmp_path / "a.wav"), files.wave_of(tmp_path / "a.wav")
+    assert isinstance(filed, files.Filed)
+    assert filed.length == len(whole)
+    # Forwards with overlaps, far ahead, back to the start, and beyond the end.
+    for start, stop in ((0, 100), (50, 40_000), (39_000, 55_000), (90_000, 90_001), (10, 20), (90_000, 300_000)):
+        torch.testing.assert_close(filed.part(start, stop), whole[start:stop], atol=0, rtol=0)
+        assert sum(map(len, filed._held)) <= stop - start + 3 * 16000
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:50_000])
+    with pytest.raises(InputError, match="became shorter"):
+        filed.part(0, len(whole))
+    assert isinstance(files.wave_of(write_wave(tmp_path / "short.wav", noise[:9000])), files.Held)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import resource
 import warnings
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 import transformers
 
 import formers
+from formers.audio import files
 from formers.audio.resampling import resample
 from formers.errors import ConfigError, InputError, UnsupportedError
 from formers.pipelines import automatic_speech_recognition as module
@@ -393,3 +396,61 @@ def test_ctranslate2_writes_the_same(whisper: Path, whisper_ctranslate2: Path) -
     )
     assert [processor.decode(one.sequences_ids[0], skip_special_tokens=True) for one in found] == texts
     assert all(texts)
+
+
+# Memory.
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("this system does not tell how much memory a process has")
+    return int(status.read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An hour, at another rate than the model's, for which it is 230 MB of samples (and as much again to join them)."""
+    path = tmp_path_factory.mktemp("long") / "hour.wav"
+    minute = (sound(60, rate=8000) * 100 + 128).clip(0, 255).astype(np.uint8).tobytes()
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(8000)
+        for _ in range(60):
+            file.writeframes(minute)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk_length_s": 2, "stride_length_s": 0, "batch_size": 60}], ids=str)
+def test_hours_need_little_memory(
+    ours: Any, long_file: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = heard = 0
+
+    def walk(model: Any, recordings: list[Any], task: Any) -> list[list[Any]]:
+        nonlocal most, heard
+        for recording in recordings:
+            for start in range(0, recording.frames, 200):
+                heard += recording.window(start, min(200, recording.frames - start)).shape[1]
+                most = max(most, resident())
+        return [[] for _ in recordings]
+
+    monkeypatch.setattr(module, "transcribe", walk)
+    monkeypatch.setattr(files, "_SECONDS", 20)
+    ours(sound(5), **options)
+    before = resident()
+    assert ours(long_file, **options) == {"text": ""}
+    assert heard >= 360_000
+    assert most - before < 150e6
+
+
+def test_files_are_read_as_samples_are(ours: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(sound(7)))
+    held = files.read(tmp_path / "a.wav").numpy()
+    monkeypatch.setattr(files, "_SECONDS", 1)
+    for options in ({"return_timestamps": True}, {"chunk_length_s": 1.5, "return_timestamps": True}):
+        assert ours(tmp_path / "a.wav", generate_kwargs=GREEDY, **options) == ours(
+            held, generate_kwargs=GREEDY, **options
+        )
