@@ -74,6 +74,15 @@ class Rows:
         filled = (replace(row, columns={**row.columns, name: value}) for row in self.rows)
         return replace(self, columns=tuple(dict.fromkeys((*self.columns, name))), rows=filled)
 
+    def renamed(self, old: str, new: str) -> Rows:
+        """The same rows with another name for a column."""
+
+        def name(row: Row) -> Row:
+            return replace(row, columns={new if each == old else each: value for each, value in row.columns.items()})
+
+        columns = tuple(new if each == old else each for each in self.columns)
+        return replace(self, columns=columns, rows=map(name, self.rows))
+
 
 def from_texts(texts: Sequence[str], column: str) -> Rows:
     """The texts of a command line."""

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from formers.cli import generating, writers
+from formers.cli import generating, transcripts, writers
 from formers.cli import rows as rows_module
 from formers.cli.report import ProgressLine, exit_codes
 from formers.cli.rows import STDIO, Row, Rows, from_file, from_texts
 from formers.cli.sampling import device_of
-from formers.cli.writers import Shown, writing
+from formers.cli.writers import Shown, Writer, writing
 from formers.registry import TASK_ALIASES, TASKS, language_pair, task_name
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -32,14 +32,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "targets": ("fill-mask",),
     "top_k": ("fill-mask", "question-answering", "text-classification", *generating.TASKS),
     **generating.OPTIONS,
+    **transcripts.OPTIONS,
 }
 """The options that not every task takes, and the tasks that take them."""
 
-COLUMNS = {"automatic-speech-recognition": "file", "question-answering": "context"}
+COLUMNS = {transcripts.TASK: "file", "question-answering": "context"}
 """Where a task's inputs are, if not in the column `text`."""
 
 PREDICTED: dict[str, tuple[str, ...]] = {
-    "automatic-speech-recognition": ("text",),
+    transcripts.TASK: ("text",),
     "feature-extraction": ("features",),
     "fill-mask": ("token_str", "sequence", "score"),
     "question-answering": ("answer", "score"),
@@ -97,11 +98,22 @@ def run(
         ),
     ] = None,
     output: Annotated[
-        str, _option("Output", "Write a .jsonl or .csv file; - is stdout.", "--output", "-o", metavar="FILE")
+        str,
+        _option(
+            "Output",
+            "Write a .jsonl or .csv file, or of a recording .txt, .json, .srt or .vtt; - is stdout.",
+            "--output",
+            "-o",
+            metavar="FILE",
+        ),
     ] = STDIO,
     output_format: Annotated[
         str | None,
-        _option("Output", "table, jsonl or csv (default: a table on a terminal, else jsonl).", metavar="FORMAT"),
+        _option(
+            "Output",
+            "table, jsonl or csv; of sound also text, json, srt or vtt (default: a table on a terminal, else jsonl).",
+            metavar="FORMAT",
+        ),
     ] = None,
     model: Annotated[
         str | None, _option("Model", "Model name or folder (default: the task's own).", "--model", "-m")
@@ -172,6 +184,15 @@ def run(
     ] = None,
     src_lang: Annotated[str | None, _one_task_option("translation", "The language of the texts, as en_XX.")] = None,
     tgt_lang: Annotated[str | None, _one_task_option("translation", "The language to translate into.")] = None,
+    timestamps: Annotated[
+        str | None, _one_task_option(transcripts.TASK, "When it was said: segment or word.", metavar="UNIT")
+    ] = None,
+    language: Annotated[
+        str | None, _one_task_option(transcripts.TASK, "The language that is spoken, as de or german.")
+    ] = None,
+    speech_task: Annotated[
+        str | None, _one_task_option(transcripts.TASK, "transcribe, or translate into English.", "--task")
+    ] = None,
     chat: Annotated[
         bool | None,
         _one_task_option(generating.TASK, "The prompt is a message to answer, not a text to continue.", "--chat"),
@@ -211,6 +232,9 @@ def run(
         "truncation": truncation,
         "src_lang": src_lang,
         "tgt_lang": tgt_lang,
+        "timestamps": timestamps,
+        "language": language,
+        "task": speech_task,
         "json_schema": json_schema,
         "regex": regex,
         "chat": chat,
@@ -228,17 +252,25 @@ def run(
         "batch_size": batch_size,
     }
     terminal = output == STDIO and sys.stdout.isatty()
-    format = _format(output, output_format, writers.FORMATS, "--output-format", "table" if terminal else "jsonl")
+    formats = (*writers.FORMATS, *(transcripts.FORMATS if name == transcripts.TASK else ()))
+    format = _format(output, output_format, formats, "--output-format", "table" if terminal else "jsonl")
 
     prompt = generating.prompter(options)
     with exit_codes(), _source(name, texts, input, input_format) as rows:
         if name in generating.TASKS:
             options = generating.call_options(name, options)
+        if name == transcripts.TASK:
+            options = transcripts.call_options(options, format)
         if where["question"] is not None:
             rows = rows.with_column("question", where["question"])
         fields = _fields(name, rows, column, where["question_column"], where["pair_column"])
-        shown = Shown(tuple(fields.values()), _predicted(name, options))
-        with writing(output, format, shown) as writer, ProgressLine(rows.total, shown=not terminal) as progress:
+        if name == transcripts.TASK and fields.get("text") == "text":
+            # Lines of paths: `text` is what is said in them.
+            rows, fields = rows.renamed(fields["text"], "file"), {"text": "file"}
+        with (
+            _writing(output, format, Shown(tuple(fields.values()), _predicted(name, options))) as writer,
+            ProgressLine(rows.total, shown=not terminal) as progress,
+        ):
             from formers import pipeline
 
             pipe = pipeline(task if language_pair(task) else name, **_given(loading))
@@ -252,6 +284,14 @@ def run(
                     row = waiting.popleft()
                     writer.write(row, generating.flat(result) if name in generating.TASKS else result)
                     progress.advance(row.position)
+
+
+def _writing(output: str, format: str, shown: Shown) -> AbstractContextManager[Writer]:
+    return (
+        transcripts.writing(output, format, *shown.inputs)
+        if format in transcripts.FORMATS
+        else writing(output, format, shown)
+    )
 
 
 def _single(texts: Sequence[str], format: str | None, options: Mapping[str, Any]) -> bool:

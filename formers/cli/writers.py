@@ -45,14 +45,15 @@ def writing(name: str, format: str, shown: Shown) -> Iterator[Writer]:
 
     A file appears under its name whole, when the block ends; if the block raises, what was there before stays.
     """
-    with _stream(name) as stream:
+    with opened(name) as stream:
         writer = _WRITERS[format](stream, shown)
         yield writer
         writer.close()
 
 
 @contextmanager
-def _stream(name: str) -> Iterator[TextIO]:
+def opened(name: str) -> Iterator[TextIO]:
+    """A stream to a file, which appears when the block ends, or to stdout where `name` is "-"."""
     if name == STDIO:
         # UTF-8 whatever the locale says, as in files. Each line leaves at once, for whoever waits at the pipe's end.
         if hasattr(sys.stdout, "reconfigure"):
