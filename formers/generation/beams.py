@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from formers.generation.drawing import best
 from formers.generation.results import (
     GenerateBeamDecoderOnlyOutput,
     GenerateBeamEncoderDecoderOutput,
@@ -65,7 +66,7 @@ class Beams:
         ]
         self.live = list(self.items)
         self.choose = Chooser(plan, [row for row in plan.rows for _ in range(self.width)])
-        self.tokens: Tensor | None = None
+        self.tokens: list[int] = []
         self.all_scores: tuple[Tensor, ...] = ()
 
     @property
@@ -103,7 +104,7 @@ class Beams:
 
     def _logits(self) -> Tensor:
         plan = self.plan
-        if self.tokens is not None:
+        if self.tokens:
             return plan.forward.step(self.tokens)[:, -1]
         logits = plan.forward.begin(plan.prompts.rows)[:, -1]
         each = [prompt for prompt in range(len(self.items)) for _ in range(self.width)]
@@ -112,14 +113,18 @@ class Beams:
 
     def _best(self, scores: Tensor) -> tuple[list[list[float]], list[list[int]]]:
         """Scores and places (beam * V + token) of the best continuations of each prompt, or of drawn ones."""
-        so_far = torch.tensor([[beam.score for beam in item.beams] for item in self.live], device=scores.device)
-        sums = (scores.view(len(self.live), self.width, -1) + so_far[:, :, None]).flatten(1)
+        so_far = torch.tensor([[beam.score] for item in self.live for beam in item.beams], device=scores.device)
+        items, vocabulary = len(self.live), scores.shape[-1]
         if self.plan.sampling:
+            sums = (scores + so_far).view(items, -1)
             places = torch.stack([self._drawn(item, row) for item, row in zip(self.live, sums, strict=True)])
-            values = sums.gather(1, places)
-        else:
-            values, places = sums.topk(self.candidates)
-        return values.tolist(), places.tolist()
+            return sums.gather(1, places).tolist(), places.tolist()
+        # The best of a prompt are among the best of its beams.
+        values, tokens = best(scores, min(self.candidates, vocabulary))
+        firsts = torch.arange(0, self.width * vocabulary, vocabulary, device=scores.device)
+        places = tokens.view(items, self.width, -1) + firsts[:, None]
+        values, chosen = (values + so_far).view(items, -1).topk(self.candidates)
+        return values.tolist(), places.flatten(1).gather(1, chosen).tolist()
 
     def _drawn(self, item: _Item, sums: Tensor) -> Tensor:
         """Continuations drawn without replacement, by the prompt's own random numbers."""
@@ -203,8 +208,8 @@ class Beams:
             return
         self.plan.forward.select(take)
         self.choose.select(take)
-        self.tokens = torch.tensor(tokens, device=self.plan.prompts.device)
-        self.choose.append(self.tokens)
+        self.tokens = tokens
+        self.choose.append(tokens)
 
     def answers(self) -> list[list[int]]:
         """The new tokens of the best continuations, those of one prompt together, best first."""

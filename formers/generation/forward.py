@@ -31,6 +31,7 @@ class Forward:
     ) -> None:
         self.model, self.cache, self.use_cache, self.capacity, self.pad = model, cache, use_cache, capacity, pad
         self.extra = {"return_dict": True, **(extra or {})}
+        self.device = torch.device(model.device)
         # The encoder–decoder and what it decodes from, if it is one.
         self.source = model if isinstance(model, Conditioned) else None
         self.output: Any = None
@@ -66,15 +67,11 @@ class Forward:
             self.cache.crop(held)
         return self._read([row[length:] for length, row in zip(held, rows, strict=True)], keep)
 
-    def step(self, tokens: Tensor) -> Tensor:
-        """Read one more token (B,) a row; the logits (B, 1, V)."""
+    def step(self, tokens: Sequence[int]) -> Tensor:
+        """Read one more token a row; the logits (B, 1, V)."""
         if self.use_cache:
-            self.output = self.model(
-                tokens[:, None], past_key_values=self.cache, use_cache=True, logits_to_keep=1, **self.extra
-            )
-            logits: Tensor = self.output.logits
-            return logits
-        for row, token in zip(self._rows, tokens.tolist(), strict=True):
+            return self._read([[token] for token in tokens], 1)
+        for row, token in zip(self._rows, tokens, strict=True):
             row.append(token)
         return self._read(self._rows, 1)
 
@@ -102,7 +99,7 @@ class Forward:
                 self.source.select(rows)
 
     def _read(self, rows: Sequence[Sequence[int]], keep: int) -> Tensor:
-        ids = padded(rows, self.pad).to(self.model.device)
+        ids = padded(rows, self.pad).to(self.device)
         lengths = [len(row) for row in rows]
         mask = None
         if min(lengths) < ids.shape[1]:

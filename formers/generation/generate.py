@@ -113,7 +113,7 @@ def stepwise(
     made = plan(model, call, passed, _settings(settings))
     if made.config.num_beams != 1:
         raise InputError("Steps were asked of beams.", "Use num_beams=1: beams are ready at the end only.")
-    return run(_search(model, made, call), made.visible)
+    return run(_search(model, made, call), made)
 
 
 def _finished(
@@ -130,7 +130,7 @@ def _finished(
         search = _search(model, made, call)
         if streamer is not None and made.config.num_beams != 1:
             raise InputError("A streamer was given with beams.", "Use num_beams=1: beams are ready at the end only.")
-        return made, search, _watched(run(search, made.visible), made, streamer, whole)
+        return made, search, _watched(search, made, streamer, whole)
     except BaseException as error:
         if streamer is not None:
             (streamer.fail(error) if hasattr(streamer, "fail") else streamer.end())
@@ -245,7 +245,7 @@ def _search(model: Any, made: Plan, call: Call) -> Search:
     return TokenByToken(made)
 
 
-def _watched(steps: Iterator[Step], made: Plan, streamer: BaseStreamer | None, whole: bool) -> list[Step]:
+def _watched(search: Search, made: Plan, streamer: BaseStreamer | None, whole: bool) -> list[Step]:
     """All steps, shown to the streamer; an interrupt ends them early, or is raised where they must be whole."""
     kept: list[Step] = []
     # Steps are kept for what is returned of them.
@@ -253,12 +253,15 @@ def _watched(steps: Iterator[Step], made: Plan, streamer: BaseStreamer | None, w
     try:
         if streamer is not None:
             streamer.put(made.prompts.ids.cpu())
-        for step in steps:
-            if keep:
-                kept.append(step)
-            if streamer is not None:
-                shown = dict(zip(step.rows, step.tokens, strict=True))
-                streamer.put(torch.tensor([shown.get(row.index, made.pad) for row in made.rows]))
+        with made.mode():
+            while not search.done:
+                step = search.advance()
+                if keep:
+                    kept.append(step)
+                if streamer is not None:
+                    shown = dict(zip(step.rows, step.tokens, strict=True))
+                    with torch.inference_mode(False):
+                        streamer.put(torch.tensor([shown.get(row.index, made.pad) for row in made.rows]))
     except KeyboardInterrupt:
         if whole:
             raise

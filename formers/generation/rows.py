@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -130,28 +131,32 @@ def padded(rows: Sequence[Sequence[int]], pad: int, left: bool = True) -> Tensor
     """Rows of unequal lengths as one tensor (B, S)."""
     width = max(map(len, rows))
     fills = [[pad] * (width - len(row)) for row in rows]
-    return torch.tensor([[*fill, *row] if left else [*row, *fill] for fill, row in zip(fills, rows, strict=True)])
+    table = [[*fill, *row] if left else [*row, *fill] for fill, row in zip(fills, rows, strict=True)]
+    # By way of numpy in half the time.
+    return torch.from_numpy(numpy.array(table, dtype=numpy.int64))
 
 
 class History:
-    """The ids of the live rows, padded on the left, in a tensor that grows in place."""
+    """The ids of the live rows, padded on the left, in memory that grows in place."""
 
     def __init__(self, rows: Sequence[Row], pad: int, width: int, device: torch.device) -> None:
         self.width = max(width, max(len(row.ids) for row in rows))
-        self._room = torch.full((len(rows), self.width + 64), pad, device=device)
-        self._room[:, : self.width] = padded([[pad] * (self.width - len(r.ids)) + r.ids for r in rows], pad).to(device)
+        self.device = device
+        self._room = numpy.full((len(rows), self.width + 64), pad, dtype=numpy.int64)
+        for room, row in zip(self._room, rows, strict=True):
+            room[self.width - len(row.ids) : self.width] = row.ids
         starts = [self.width - len(row.ids) for row in rows]
         self.starts = torch.tensor(starts, device=device) if any(starts) else None
 
     @property
     def ids(self) -> Tensor:
         """The ids (B, S) so far."""
-        return self._room[:, : self.width]
+        return torch.from_numpy(self._room[:, : self.width]).to(self.device)
 
-    def append(self, tokens: Tensor) -> None:
-        """Add one token (B,) a row."""
+    def append(self, tokens: Sequence[int]) -> None:
+        """Add one token a row."""
         if self.width == self._room.shape[1]:
-            self._room = torch.cat((self._room, torch.zeros_like(self._room)), 1)
+            self._room = numpy.concatenate((self._room, self._room), 1)
         self._room[:, self.width] = tokens
         self.width += 1
 

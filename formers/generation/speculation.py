@@ -61,7 +61,7 @@ class Assistant:
             guessed.append(token)
             if len(guessed) == room or float(scores.softmax(-1)[token]) < self.sure:
                 return guessed
-            logits = self.forward.step(logits.new_tensor([token]).long())
+            logits = self.forward.step([token])
             self._read.append(token)
 
     def _catch_up(self, ids: list[int]) -> Any:
@@ -154,11 +154,11 @@ class Speculation:
         step = Step([], [])
         right = 0
         for place in range(len(guess) + 1):
-            tokens, (token,) = self.choose([row], logits[:, place])
+            (token,) = self.choose([row], logits[:, place])
             row.ids.append(token)
             step.rows.append(row.index)
             step.tokens.append(token)
-            self.choose.append(tokens)
+            self.choose.append([token])
             row.reason = plan.reason(row, 0) or self._criteria() or ("time" if plan.out_of_time() else "")
             if row.reason or place == len(guess) or token != guess[place]:
                 break

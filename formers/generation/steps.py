@@ -86,6 +86,10 @@ class Plan:
         self.keep_states = bool(config.output_attentions or config.output_hidden_states)
         self.with_history = bool(self.processors or self.criteria)
 
+    def mode(self) -> torch.no_grad | torch.inference_mode:
+        """What steps are computed in."""
+        return torch.no_grad() if self.visible else torch.inference_mode()
+
     def reason(self, row: Row, place: int) -> str:
         """Why a row, at `place` among the live ones, ends with its last token; "" if it goes on."""
         if row.ids[-1] in self.ends:
@@ -115,11 +119,10 @@ class Search(Protocol):
         """The new tokens of every text, those of one prompt together."""
 
 
-def run(search: Search, visible: bool) -> Iterator[Step]:
+def run(search: Search, plan: Plan) -> Iterator[Step]:
     """The steps of a search. The caller's own code between them runs outside of inference mode."""
-    mode = torch.no_grad if visible else torch.inference_mode
     while not search.done:
-        with mode():
+        with plan.mode():
             step = search.advance()
         yield step
 
@@ -133,8 +136,8 @@ class Chooser:
         self.history = History(rows, plan.pad, width, plan.prompts.device) if plan.with_history else None
         self.scores: Tensor | None = None
 
-    def __call__(self, rows: Sequence[Row], logits: Tensor) -> tuple[Tensor, list[int]]:
-        """Tokens (B,), on the device and as a list, from logits (B, V)."""
+    def __call__(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
+        """A token a row, from logits (B, V)."""
         plan, history = self.plan, self.history
         scores = logits
         if history is not None and plan.processors:
@@ -144,14 +147,11 @@ class Chooser:
         else:
             tokens = likeliest(scores)
         self.scores = scores
-        listed: list[int] = tokens.tolist()
         if plan.constraint is not None:
-            settled = plan.constraint.settle(listed, [0 if row.reason else row.limit - row.count for row in rows])
-            if settled != listed:
-                listed, tokens = settled, tokens.new_tensor(settled)
-        return tokens, listed
+            tokens = plan.constraint.settle(tokens, [0 if row.reason else row.limit - row.count for row in rows])
+        return tokens
 
-    def append(self, tokens: Tensor) -> None:
+    def append(self, tokens: Sequence[int]) -> None:
         """Let processors and criteria know what was taken."""
         if self.history is not None:
             self.history.append(tokens)
@@ -170,7 +170,7 @@ class TokenByToken:
         self.plan = plan
         self.live = list(plan.rows)
         self.choose = Chooser(plan, self.live)
-        self.tokens: Tensor | None = None
+        self.tokens: list[int] = []
         self.all_scores: tuple[Tensor, ...] = ()
 
     @property
@@ -186,13 +186,12 @@ class TokenByToken:
         """Read the last tokens, choose the next."""
         plan, live = self.plan, self.live
         logits = self._logits()
-        tokens, listed = self.choose(live, logits)
+        tokens = self.choose(live, logits)
         step = Step([], [])
         self._record(step, logits, tokens)
-        waiting = False
-        for place, (row, token) in enumerate(zip(live, listed, strict=True)):
+        for place, (row, token) in enumerate(zip(live, tokens, strict=True)):
             if row.reason:  # it has ended and only waits for the others
-                listed[place], waiting = plan.pad, True
+                tokens[place] = plan.pad
                 continue
             row.ids.append(token)
             step.rows.append(row.index)
@@ -200,8 +199,6 @@ class TokenByToken:
             row.reason = plan.reason(row, place)
             if row.reason:
                 step.finished[row.index] = row.reason
-        if waiting:
-            tokens = tokens.new_tensor(listed)
         self.tokens = tokens
         self.choose.append(tokens)
         self._ask_criteria(step)
@@ -212,7 +209,7 @@ class TokenByToken:
 
     def _logits(self) -> Tensor:
         plan = self.plan
-        if self.tokens is not None:
+        if self.tokens:
             return plan.forward.step(self.tokens).select(1, -1)
         logits = plan.forward.begin(plan.prompts.rows)[:, -1]
         if plan.copies > 1:
@@ -222,7 +219,7 @@ class TokenByToken:
             logits = logits[each]
         return logits
 
-    def _record(self, step: Step, logits: Tensor, tokens: Tensor) -> None:
+    def _record(self, step: Step, logits: Tensor, tokens: Sequence[int]) -> None:
         plan = self.plan
         if plan.keep_logits:
             step.logits = logits.float()
@@ -230,7 +227,7 @@ class TokenByToken:
             step.scores = self.choose.scores.float()
             self.all_scores += (step.scores,)
         if plan.keep_logprobs:
-            step.logprobs = logits.float().log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+            step.logprobs = logits.float().log_softmax(-1)[range(len(tokens)), tokens]
         if plan.keep_states:
             step.take_states(plan.forward.output, len(tokens))
 
@@ -257,5 +254,4 @@ class TokenByToken:
             self.live = [self.live[place] for place in keep]
             self.plan.forward.select(keep)
             self.choose.select(keep)
-            assert self.tokens is not None
-            self.tokens = self.tokens[keep]
+            self.tokens = [self.tokens[place] for place in keep]
