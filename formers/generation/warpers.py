@@ -7,6 +7,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from formers.generation.drawing import ascending, last_of_best
 from formers.generation.processing import RowProcessor, is_number, require, whole
 
 
@@ -17,7 +18,7 @@ def _keep_count(count: int) -> int:
 
 def _among_best(scores: Tensor, count: int) -> Tensor:
     """Whether a token is among the `count` best of its row."""
-    return scores >= scores.topk(min(count, scores.shape[-1]))[0][:, -1:]
+    return scores >= last_of_best(scores, count)
 
 
 class TemperatureLogitsWarper(RowProcessor):
@@ -42,11 +43,14 @@ class TopKLogitsWarper(RowProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, starts: Tensor | None = None) -> Tensor:
         """The new scores (B, V)."""
-        return scores.masked_fill(~_among_best(scores, self.top_k), self.filter_value)
+        return torch.where(_among_best(scores, self.top_k), scores, self.filter_value)
 
 
 class TopPLogitsWarper(RowProcessor):
-    """Keeps the smallest set of tokens whose probabilities reach p (nucleus sampling, arXiv:1904.09751)."""
+    """Keeps the smallest set of tokens whose probabilities reach p (nucleus sampling, arXiv:1904.09751).
+
+    Tokens that equal the last of them stay too.
+    """
 
     def __init__(self, top_p: float, filter_value: float = -inf, min_tokens_to_keep: int = 1) -> None:
         require(is_number(top_p) and 0 <= top_p <= 1, "top_p", top_p, "a number in [0, 1]")
@@ -56,11 +60,11 @@ class TopPLogitsWarper(RowProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, starts: Tensor | None = None) -> Tensor:
         """The new scores (B, V)."""
-        ordered, order = scores.sort(descending=False)
+        ordered = ascending(scores)
         # The mass of a token and all below it: what is cut off is the tail of at most 1 - p.
         cut = ordered.softmax(-1).cumsum(-1) <= 1 - self.top_p
-        cut[:, -self.min_tokens_to_keep :] = False
-        return scores.masked_fill(torch.zeros_like(cut).scatter(1, order, cut), self.filter_value)
+        first = cut.sum(-1, keepdim=True).clamp_(max=max(cut.shape[-1] - self.min_tokens_to_keep, 0))
+        return scores.masked_fill(scores < ordered.gather(1, first), self.filter_value)
 
 
 class TopHLogitsWarper(RowProcessor):
