@@ -57,6 +57,12 @@ def model_class(model_type: str, head: str) -> type[PreTrainedModel]:
     return type(name, (architecture,), members)
 
 
+def decoder_heads(model_type: str) -> tuple[str, str]:
+    """The heads, for `model_class`, of a family as the decoder of another's encoder: the bare one, and with logits."""
+    as_encoder = "DecoderLMHeadModel" in definition(model_type).halves
+    return ("DecoderModel", "DecoderLMHeadModel") if as_encoder else ("Model", "LMHeadModel")
+
+
 class AutoConfig:
     """Picks the configuration class from the model type."""
 

@@ -14,6 +14,7 @@ from formers.hub.files import ModelFiles
 from formers.layers.cache import Cache
 from formers.layers.linear import Linear
 from formers.models.base import PreTrainedModel
+from formers.models.heads import TransformLayer
 from formers.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class VocabularyHead(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
+        transform = spec.head.masked_lm
+        self.transform = None if transform is None else TransformLayer(spec.width, transform, spec)
         self.output = Linear(spec.embedding_width or spec.width, spec.vocab_size, bias=spec.head.decoder_bias)
         self.scale, self.cap = spec.logit_scale, spec.logit_cap
         bias = torch.zeros(1, spec.vocab_size) if spec.head.logits_bias else None
@@ -35,7 +38,7 @@ class VocabularyHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, W) to (…, V)."""
-        logits: Tensor = self.output(x)
+        logits: Tensor = self.output(x if self.transform is None else self.transform(x))
         if self.scale is not None:
             logits = logits * self.scale
         if self.bias is not None:

@@ -22,12 +22,12 @@ class JoinedModel(Seq2SeqModel):
     """The two halves, without a head; the encoder's states are projected where the decoder is of another width."""
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        from formers.models.auto import model_class
+        from formers.models.auto import decoder_heads, model_class
 
         PreTrainedModel.__init__(self, config)
         values: Any = config
         encoder_class: Any = model_class(values.encoder.model_type, "Model")
-        decoder_class: Any = model_class(values.decoder.model_type, "Model")
+        decoder_class: Any = model_class(values.decoder.model_type, decoder_heads(values.decoder.model_type)[0])
         self.encoder, self.decoder = encoder_class(values.encoder), decoder_class(values.decoder)
         widths = self.encoder.spec.width, self.decoder.spec.width
         self.projection = None if widths[0] == self.decoder.spec.cross_width else Linear(*widths)
@@ -62,14 +62,14 @@ class EncoderDecoder(Seq2SeqForConditionalGeneration):
         **values: Any,
     ) -> _Self:
         """A model of two models' weights, its cross-attention new; keywords are values of its configuration."""
-        from formers.models.auto import AutoConfig, model_class
+        from formers.models.auto import AutoConfig, decoder_heads, model_class
 
         names = encoder_pretrained_model_name_or_path, decoder_pretrained_model_name_or_path
         configs = [AutoConfig.from_pretrained(name) for name in names]
         joined: Any = cls.config_class
         model = cls(joined.from_encoder_decoder_configs(*configs, **values))
         config: Any = model.config
-        halves = (config.encoder, "Model"), (config.decoder, "LMHeadModel")
+        halves = (config.encoder, "Model"), (config.decoder, decoder_heads(config.decoder.model_type)[1])
         encoder, decoder = (
             model_class(half.model_type, head).from_pretrained(name, config=half)
             for name, (half, head) in zip(names, halves, strict=True)

@@ -285,5 +285,6 @@ class Definition:
     architectures: Mapping[str, str] = field(default_factory=dict)
     # The bare model that heads stand on.
     base: Literal["Model", "EncoderModel", "DecoderModel"] = "Model"
-    # The models that stand on one half of an encoder–decoder, with that half's definition.
+    # The models that stand on one half of an encoder–decoder, with that half's definition. An encoder that can be the
+    # decoder of another has DecoderModel and DecoderLMHeadModel.
     halves: Mapping[str, Definition] = field(default_factory=dict)

@@ -21,9 +21,12 @@ MASK = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] * 6 + [0]])
 LABELS = torch.randint(2, 61, (3, 5), generator=torch.Generator().manual_seed(2))
 
 
-def reference(width: int, **values: Any) -> Any:
+def reference(width: int, family: str = "gpt2", **values: Any) -> Any:
     encoder = transformers.BertConfig(**BERT, hidden_size=width, max_position_embeddings=40)
-    decoder = transformers.GPT2Config(**GPT2, **values)
+    decoder: Any = transformers.GPT2Config(**GPT2, **values)
+    if family == "bert":
+        sizes = {**BERT, "vocab_size": 61, "hidden_size": 24, "max_position_embeddings": 40}
+        decoder = transformers.BertConfig(**sizes, **values)
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(
         encoder, decoder, pad_token_id=0, decoder_start_token_id=1
     )
@@ -33,10 +36,11 @@ def reference(width: int, **values: Any) -> Any:
     return model.eval()
 
 
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("width", [24, 32])
-def test_outputs_and_files(width: int, tied: bool, tmp_path: Path) -> None:
-    theirs = reference(width, tie_word_embeddings=tied)
+def test_outputs_and_files(width: int, tied: bool, family: str, tmp_path: Path) -> None:
+    theirs = reference(width, family, tie_word_embeddings=tied)
     theirs.save_pretrained(tmp_path / "reference")
     own, info = formers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "reference", output_loading_info=True)
     assert {name: found for name, found in info.items() if found} == {}
@@ -52,7 +56,9 @@ def test_outputs_and_files(width: int, tied: bool, tmp_path: Path) -> None:
     own.save_pretrained(tmp_path / "ours")
     files = [load_file(tmp_path / name / "model.safetensors") for name in ("ours", "reference")]
     assert files[0].keys() == files[1].keys()
-    assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
+    # Where nothing is tied the reference's head has a second bias, which it does not use.
+    used = [name for name in files[0] if tied or name != "decoder.cls.predictions.bias"]
+    assert all(torch.equal(files[0][name], files[1][name]) for name in used)
     loaded, info = transformers.EncoderDecoderModel.from_pretrained(
         tmp_path / "ours", output_loading_info=True, local_files_only=True
     )
@@ -62,8 +68,9 @@ def test_outputs_and_files(width: int, tied: bool, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_cache_holds_what_was_read(tmp_path: Path) -> None:
-    theirs = reference(32)
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_the_cache_holds_what_was_read(family: str, tmp_path: Path) -> None:
+    theirs = reference(32, family)
     theirs.save_pretrained(tmp_path)
     own, held = formers.EncoderDecoderModel.from_pretrained(tmp_path).for_inference(), None
     expected = theirs(IDS, attention_mask=MASK, decoder_input_ids=LABELS).logits
@@ -74,6 +81,41 @@ def test_the_cache_holds_what_was_read(tmp_path: Path) -> None:
         held = out.past_key_values
         found.append(out.logits)
     close(torch.cat(found, dim=1), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_generation(family: str, beams: int, tmp_path: Path) -> None:
+    theirs = reference(32, family)
+    theirs.save_pretrained(tmp_path)
+    own = formers.EncoderDecoderModel.from_pretrained(tmp_path).for_inference()
+    settings = {"max_new_tokens": 12, "do_sample": False, "num_beams": beams, "no_repeat_ngram_size": 1}
+    expected = theirs.generate(IDS, attention_mask=MASK, **settings)
+    found = own.generate(IDS, attention_mask=MASK, **settings)
+    assert found.tolist() == expected.tolist()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", ["Model", "ForMaskedLM", "ForPreTraining"])
+def test_made_of_two_berts(head: str, tmp_path: Path) -> None:
+    config = transformers.BertConfig(**BERT, hidden_size=32, max_position_embeddings=40)
+    for name, kind in (("encoder", "Model"), ("decoder", head)):
+        transformers.set_seed(len(name + kind))
+        getattr(transformers, f"Bert{kind}")(config).save_pretrained(tmp_path / name)
+    names = tmp_path / "encoder", tmp_path / "decoder"
+    theirs = transformers.EncoderDecoderModel.from_encoder_decoder_pretrained(*names)
+    mine = formers.EncoderDecoderModel.from_encoder_decoder_pretrained(*names, pad_token_id=0, decoder_start_token_id=1)
+    mine.save_pretrained(tmp_path / "mine")
+    theirs.save_pretrained(tmp_path / "theirs")
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("mine", "theirs"))
+    assert found.keys() == expected.keys()
+    # Cross-attention is new in both, and so is the head of what had none.
+    new = ("crossattention", "cls.predictions") if head == "Model" else ("crossattention",)
+    old = [name for name in found if not any(part in name for part in new)]
+    assert all(torch.equal(found[name], expected[name]) for name in old)
+    assert mine(IDS, MASK, labels=LABELS.clamp(max=49)).loss.isfinite()
+    assert mine.generate(IDS, attention_mask=MASK, max_new_tokens=4).shape[0] == 3
 
 
 @torch.no_grad()
@@ -95,5 +137,5 @@ def test_made_of_two_models(tmp_path: Path) -> None:
 def test_decoders_without_cross_attention_are_refused() -> None:
     halves = formers.BertConfig(**BERT, hidden_size=24), formers.LlamaConfig()
     config = formers.EncoderDecoderConfig.from_encoder_decoder_configs(*halves)
-    with pytest.raises(ConfigError, match=r"'llama' decoder has no cross-attention.*GPT-2"):
+    with pytest.raises(ConfigError, match=r"'llama' decoder has no cross-attention.*BERT or GPT-2"):
         formers.EncoderDecoderModel(config)

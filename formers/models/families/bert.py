@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from formers.configuration import PreTrainedConfig, config_dataclass
@@ -43,10 +44,19 @@ def spec(config: BertConfig) -> ModelSpec:
     return encoder_spec(config, head)
 
 
+def decoder_spec(config: BertConfig) -> ModelSpec:
+    """BERT as the decoder of an encoder–decoder, which reads states of its own width."""
+    plain = BertConfig.from_dict({**config.to_dict(), "add_cross_attention": False})
+    return replace(spec(plain), causal=True, cross_width=config.hidden_size if config.add_cross_attention else None)
+
+
 def encoder_spec(config: Any, head: HeadSpec) -> ModelSpec:
     """An encoder whose configuration has BERT's names."""
     if config.add_cross_attention:
-        raise UnsupportedError("Cross-attention is not built for this family.", "Set add_cross_attention to False.")
+        raise UnsupportedError(
+            "Cross-attention is not built for encoders.",
+            "Set add_cross_attention to False; BERT reads another encoder as the decoder of an EncoderDecoderModel.",
+        )
     return ModelSpec(
         vocab_size=config.vocab_size,
         width=config.hidden_size,
@@ -88,6 +98,13 @@ LAYERS = (
     Rename("encoder.layer.{}.output.dense", "layers.{}.mlp.down_proj"),
     Rename("encoder.layer.{}.output.LayerNorm", "layers.{}.mlp_norm"),
 )
+CROSS = (
+    Rename("encoder.layer.{}.crossattention.self.query", "layers.{}.cross.attention.q_proj"),
+    Rename("encoder.layer.{}.crossattention.self.key", "layers.{}.cross.attention.k_proj"),
+    Rename("encoder.layer.{}.crossattention.self.value", "layers.{}.cross.attention.v_proj"),
+    Rename("encoder.layer.{}.crossattention.output.dense", "layers.{}.cross.attention.o_proj"),
+    Rename("encoder.layer.{}.crossattention.output.LayerNorm", "layers.{}.cross.norm"),
+)
 CLASSIFIER = {
     "ForSequenceClassification": (Rename("classifier", "head.output"),),
     "ForMultipleChoice": (Rename("classifier", "head.output"),),
@@ -99,6 +116,17 @@ MASKED_LM = (
     Rename("cls.predictions.transform.LayerNorm", "head.transform.norm"),
     Rename("cls.predictions.bias", "head.output.bias", copy="cls.predictions.decoder.bias"),
     Rename("cls.predictions.decoder", "head.output"),
+)
+
+DECODER = Definition(
+    config=BertConfig,
+    spec=decoder_spec,
+    base_prefix="bert",
+    rules=(*EMBEDDINGS, *LAYERS, *CROSS),
+    head_rules={"DecoderLMHeadModel": MASKED_LM},
+    ignored=("*embeddings.position_ids", "*pooler.dense.*", "cls.seq_relationship.*"),
+    architectures={"DecoderLMHeadModel": "DecoderForCausalLM"},
+    base="DecoderModel",
 )
 
 DEFINITIONS = {
@@ -115,5 +143,6 @@ DEFINITIONS = {
             "ForNextSentencePrediction": (Rename("cls.seq_relationship", "head.output"),),
         },
         ignored=("*embeddings.position_ids",),
+        halves={"DecoderModel": DECODER, "DecoderLMHeadModel": DECODER},
     )
 }

@@ -1,4 +1,4 @@
-"""Any encoder with any decoder that has cross-attention (Rothe et al., 2019): BERT and GPT-2, for example."""
+"""An encoder and a decoder with cross-attention (Rothe et al., 2019): BERT with GPT-2, or BERT twice, for example."""
 
 from __future__ import annotations
 
@@ -68,13 +68,22 @@ def _definition(config: PreTrainedConfig) -> Definition:
     return definition(config.model_type)
 
 
+def _decoder(config: PreTrainedConfig) -> tuple[Definition, str]:
+    """The definition of a decoder, and the head of it that gives logits."""
+    from formers.models.auto import decoder_heads
+
+    whole, (bare, head) = _definition(config), decoder_heads(config.model_type)
+    return whole.halves.get(bare, whole), head
+
+
 def spec(config: EncoderDecoderConfig) -> ModelSpec:
     """The decoder in neutral terms, with the encoder's beside it."""
-    decoder = _definition(config.decoder).spec(config.decoder)
-    if decoder.cross_width is None or not _definition(config.decoder).architectures:
+    family, head = _decoder(config.decoder)
+    decoder = family.spec(config.decoder)
+    if decoder.cross_width is None or head not in family.architectures:
         raise ConfigError(
             f"A {config.decoder.model_type!r} decoder has no cross-attention here.",
-            "Use GPT-2 with add_cross_attention=True as the decoder.",
+            "Use BERT or GPT-2 as the decoder, with is_decoder=True and add_cross_attention=True.",
         )
     return replace(
         decoder,
@@ -86,7 +95,7 @@ def spec(config: EncoderDecoderConfig) -> ModelSpec:
 
 def rules(config: EncoderDecoderConfig) -> Mapping[str, Sequence[Rule]]:
     """Each half has its own family's keys."""
-    encoder, decoder = _definition(config.encoder), _definition(config.decoder)
+    encoder, (decoder, head) = _definition(config.encoder), _decoder(config.decoder)
 
     def own(family: Definition, values: PreTrainedConfig) -> list[Rule]:
         configured = family.configured_rules(values) if family.configured_rules else {}
@@ -98,7 +107,7 @@ def rules(config: EncoderDecoderConfig) -> Mapping[str, Sequence[Rule]]:
             *prefixed(own(decoder, config.decoder), f"decoder.{decoder.base_prefix}.", "decoder."),
         ],
         "EncoderDecoderModel": [
-            *prefixed(decoder.head_rules["LMHeadModel"], "decoder.", "")[:1],
+            *prefixed(decoder.head_rules[head], "decoder.", ""),
             Rename("enc_to_dec_proj", "model.projection"),
         ],
     }
