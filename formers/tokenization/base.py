@@ -1,4 +1,4 @@
-"""What every tokenizer knows: its engine, its vocabulary and special tokens, and the way from ids back to text."""
+"""What every tokenizer knows: engine, vocabulary, special tokens, what goes around ids, and the way back to text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tokenizers import AddedToken, Tokenizer
 
 from formers.errors import InputError
-from formers.tokenization import decode, setup
+from formers.tokenization import compose, decode, setup
 from formers.tokenization.settings import NO_LIMIT
 from formers.tokenization.special import NAMES, IdAttribute, SpecialTokens, Token, TokenAttribute
 
@@ -296,6 +296,55 @@ class PreTrainedTokenizerBase:
             engine.post_processor = frame
 
         self._engines.change(set_frame)
+
+    def truncate_sequences(
+        self,
+        ids: list[int],
+        pair_ids: list[int] | None = None,
+        num_tokens_to_remove: int = 0,
+        truncation_strategy: str = "longest_first",
+        stride: int = 0,
+    ) -> tuple[list[int], list[int] | None, list[int]]:
+        """Remove tokens from a pair of sequences: both shortened, and the ids cut off."""
+        strategy = getattr(truncation_strategy, "value", truncation_strategy)
+        return compose.truncate(ids, pair_ids, num_tokens_to_remove, strategy, stride, self.truncation_side)
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The ids of a text or pair with the special tokens around them."""
+        return compose.compose(self._engines.base, token_ids_0, token_ids_1).ids
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The token types of `build_inputs_with_special_tokens` of the same ids."""
+        return compose.compose(self._engines.base, token_ids_0, token_ids_1).type_ids
+
+    def get_special_tokens_mask(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
+    ) -> list[int]:
+        """1 at special tokens, 0 elsewhere: in the given row, or in the one that these ids would become."""
+        if not already_has_special_tokens:
+            return compose.compose(self._engines.base, token_ids_0, token_ids_1).special_tokens_mask
+        if token_ids_1 is not None:
+            raise InputError("A row that has its special tokens already is one list of ids.", "Leave out token_ids_1.")
+        special = set(self.all_special_ids)
+        return [int(int(index) in special) for index in token_ids_0]
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many special tokens a text or a pair gets."""
+        return self._engines.base.num_special_tokens_to_add(pair)
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        """How many tokens of a text the model takes, without the special ones."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=False)
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        """How many tokens of two texts together the model takes, without the special ones."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=True)
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what calls leave behind: the caches of data sets go by the bytes of a pickled tokenizer.

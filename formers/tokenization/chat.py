@@ -12,6 +12,7 @@ from formers.errors import InputError, MissingDependencyError
 from formers.tokenization.chat_tools import schema_of
 
 if TYPE_CHECKING:
+    from formers.tokenization.batch import BatchEncoding
     from formers.tokenization.chat_sandbox import Rendered
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,34 @@ def split_batch(conversation: Any) -> tuple[list[Any], bool]:
     return (list(conversation) if several else [conversation]), several
 
 
-def assistant_mask(spans: Sequence[tuple[int, int]], offsets: Sequence[Sequence[int]]) -> list[int]:
+def check_options(
+    makes_batch: bool, return_mask: bool, add_generation_prompt: bool, continue_final_message: bool | str
+) -> None:
+    """InputError for options of `apply_chat_template` that exclude each other."""
+    if return_mask and not makes_batch:
+        raise InputError("The mask of the assistant comes with the ids.", "Use tokenize=True and return_dict=True.")
+    if continue_final_message and (add_generation_prompt or return_mask):
+        raise InputError(
+            "A message that goes on excludes add_generation_prompt and return_assistant_tokens_mask.",
+            "Choose continue_final_message or the others.",
+        )
+
+
+def encode_with_masks(
+    tokenizer: Callable[..., BatchEncoding], rendered: Sequence[Rendered], several: bool, settings: Mapping[str, Any]
+) -> BatchEncoding:
+    """The tokenized conversations, or the one, with "assistant_masks" in the form of their ids."""
+    texts: Any = [item.text for item in rendered] if several else rendered[0].text
+    kind, keep_offsets = settings["return_tensors"], settings.get("return_offsets_mapping", False)
+    batch = tokenizer(texts, **{**settings, "return_offsets_mapping": True})
+    offsets = batch["offset_mapping"] if keep_offsets else batch.pop("offset_mapping")
+    rows = [offsets] if not several and kind is None else offsets
+    masks = [_assistant_mask(item.spans, row) for item, row in zip(rendered, rows, strict=True)]
+    batch["assistant_masks"] = masks if several or kind is not None else masks[0]
+    return batch if kind is None else batch.convert_to_tensors(kind)
+
+
+def _assistant_mask(spans: Sequence[tuple[int, int]], offsets: Sequence[Sequence[int]]) -> list[int]:
     """1 for tokens that lie in one of the spans of characters."""
     return [int(any(a < end and b > start for start, end in spans)) if b > a else 0 for a, b in offsets]
 

@@ -306,13 +306,9 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
                 "sanitize_control_tokens is not supported.",
                 "Remove special tokens from what users write, or tokenize it with split_special_tokens=True.",
             )
-        if return_assistant_tokens_mask and not (tokenize and return_dict):
-            raise InputError("The mask of the assistant comes with the ids.", "Use tokenize=True and return_dict=True.")
-        if continue_final_message and (add_generation_prompt or return_assistant_tokens_mask):
-            raise InputError(
-                "A message that goes on excludes add_generation_prompt and return_assistant_tokens_mask.",
-                "Choose continue_final_message or the others.",
-            )
+        chat.check_options(
+            tokenize and return_dict, return_assistant_tokens_mask, add_generation_prompt, continue_final_message
+        )
         conversations, several = chat.split_batch(conversation)
         rendered = chat.render_all(
             self.get_chat_template(chat_template, tools),
@@ -336,16 +332,10 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
             "add_special_tokens": False,
             **(tokenizer_kwargs or {}),
         }
-        if not return_assistant_tokens_mask:
-            batch = self(texts, **settings)
-            return batch if return_dict else batch["input_ids"]
-        keep_offsets = settings.get("return_offsets_mapping", False)
-        batch = self(texts, **{**settings, "return_offsets_mapping": True})
-        offsets = batch["offset_mapping"] if keep_offsets else batch.pop("offset_mapping")
-        rows = [offsets] if not several and return_tensors is None else offsets
-        masks = [chat.assistant_mask(item.spans, row) for item, row in zip(rendered, rows, strict=True)]
-        batch["assistant_masks"] = masks if several or return_tensors is not None else masks[0]
-        return batch if return_tensors is None else batch.convert_to_tensors(return_tensors)
+        if return_assistant_tokens_mask:
+            return chat.encode_with_masks(self, rendered, several, settings)
+        batch = self(texts, **settings)
+        return batch if return_dict else batch["input_ids"]
 
     def encode_message_with_chat_template(
         self, message: Any, conversation_history: Sequence[Any] | None = None, **settings: Any
@@ -500,52 +490,3 @@ class PreTrainedTokenizerFast(PreTrainedTokenizerBase):
         if return_length:
             data["length"] = len(data["input_ids"])
         return BatchEncoding(data, tensor_type=return_tensors, prepend_batch_axis=prepend_batch_axis)
-
-    def truncate_sequences(
-        self,
-        ids: list[int],
-        pair_ids: list[int] | None = None,
-        num_tokens_to_remove: int = 0,
-        truncation_strategy: str = "longest_first",
-        stride: int = 0,
-    ) -> tuple[list[int], list[int] | None, list[int]]:
-        """Remove tokens from a pair of sequences: both shortened, and the ids cut off."""
-        strategy = getattr(truncation_strategy, "value", truncation_strategy)
-        return compose.truncate(ids, pair_ids, num_tokens_to_remove, strategy, stride, self.truncation_side)
-
-    def build_inputs_with_special_tokens(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """The ids of a text or pair with the special tokens around them."""
-        return compose.compose(self._engines.base, token_ids_0, token_ids_1).ids
-
-    def create_token_type_ids_from_sequences(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """The token types of `build_inputs_with_special_tokens` of the same ids."""
-        return compose.compose(self._engines.base, token_ids_0, token_ids_1).type_ids
-
-    def get_special_tokens_mask(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
-    ) -> list[int]:
-        """1 at special tokens, 0 elsewhere: in the given row, or in the one that these ids would become."""
-        if not already_has_special_tokens:
-            return compose.compose(self._engines.base, token_ids_0, token_ids_1).special_tokens_mask
-        if token_ids_1 is not None:
-            raise InputError("A row that has its special tokens already is one list of ids.", "Leave out token_ids_1.")
-        special = set(self.all_special_ids)
-        return [int(int(index) in special) for index in token_ids_0]
-
-    def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """How many special tokens a text or a pair gets."""
-        return self._engines.base.num_special_tokens_to_add(pair)
-
-    @property
-    def max_len_single_sentence(self) -> int:
-        """How many tokens of a text the model takes, without the special ones."""
-        return self.model_max_length - self.num_special_tokens_to_add(pair=False)
-
-    @property
-    def max_len_sentences_pair(self) -> int:
-        """How many tokens of two texts together the model takes, without the special ones."""
-        return self.model_max_length - self.num_special_tokens_to_add(pair=True)
