@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from formers.errors import InputError
-from formers.training import distributed, validation
+from formers.training import distributed, spelling, validation
 from formers.training.reference import RefusedArguments, check
 
 if TYPE_CHECKING:
@@ -165,67 +163,8 @@ class TrainingArguments(RefusedArguments):
             value = getattr(self, item.name)
             # Members of the reference's enumerations stand for their values.
             setattr(self, item.name, getattr(value, "value", value))
-        self._respell()
-        self._complete()
-
-    def _respell(self) -> None:
-        self.eval_strategy = self.evaluation_strategy or self.eval_strategy
-        self.evaluation_strategy = None
-        if self.warmup_ratio:
-            if self.warmup_steps:
-                raise InputError(
-                    f"warmup_steps={self.warmup_steps} and warmup_ratio={self.warmup_ratio} contradict each other.",
-                    "Pass warmup_steps alone; below 1 it is a share of all steps.",
-                )
-            # A ratio of 1 means all steps, which no number below 1 says.
-            self.warmup_steps = min(self.warmup_ratio, math.nextafter(1.0, 0.0))
-        self.warmup_ratio = 0.0
-        if self.group_by_length:
-            self.train_sampling_strategy = "group_by_length"
-        if self.adafactor:
-            self.optim = "adafactor"
-        self.use_cpu = self.use_cpu or self.no_cuda
-        self.per_device_train_batch_size = self.per_gpu_train_batch_size or self.per_device_train_batch_size
-        self.per_device_eval_batch_size = self.per_gpu_eval_batch_size or self.per_device_eval_batch_size
-        if self.include_inputs_for_metrics and "inputs" not in self.include_for_metrics:
-            self.include_for_metrics = [*self.include_for_metrics, "inputs"]
-        self.hub_token = self.hub_token or self.push_to_hub_token
-        name = self.push_to_hub_model_id
-        if name is not None and self.hub_model_id is None:
-            self.hub_model_id = f"{self.push_to_hub_organization}/{name}" if self.push_to_hub_organization else name
-        self.push_to_hub_model_id = self.push_to_hub_organization = self.push_to_hub_token = None
-        for old, new in (
-            ("gradient_checkpointing", "activation_checkpointing"),
-            ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs"),
-        ):
-            if getattr(self, new) is None:
-                setattr(self, new, getattr(self, old))
-            setattr(self, old, getattr(self, new))
-        self.activation_checkpointing = self.gradient_checkpointing = bool(self.activation_checkpointing)
-
-    def _complete(self) -> None:
-        self.output_dir = os.path.expanduser(self.output_dir or "trainer_output")
-        self.logging_dir = os.path.expanduser(self.logging_dir or os.path.join(self.output_dir, "runs"))
-        self.run_name = self.run_name or os.path.basename(os.path.normpath(self.output_dir))
-        for name in ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"):
-            setattr(self, name, _mapping(name, getattr(self, name)))
-        if isinstance(self.include_num_input_tokens_seen, bool):
-            self.include_num_input_tokens_seen = "all" if self.include_num_input_tokens_seen else "no"
-        if self.include_tokens_per_second and self.include_num_input_tokens_seen == "no":
-            self.include_num_input_tokens_seen = "all"
-        self.torch_compile = self.torch_compile or bool(self.torch_compile_backend or self.torch_compile_mode)
-        if self.eval_strategy == "steps" and not self.eval_steps:
-            self.eval_steps = self.logging_steps
-        self.do_eval = self.do_eval or self.eval_strategy != "no"
-        if self.metric_for_best_model is None and (
-            self.load_best_model_at_end
-            or self.save_strategy == "best"
-            or self.lr_scheduler_type == "reduce_lr_on_plateau"
-        ):
-            self.metric_for_best_model = "loss"
-        if self.greater_is_better is None and self.metric_for_best_model is not None:
-            self.greater_is_better = not self.metric_for_best_model.endswith("loss")
-        self.report_to = validation.trackers(self.report_to)
+        spelling.respell(self)
+        spelling.complete(self)
 
     # -- settings by group ----------------------------------------------------------------------------------------
     # Each method sets all of its group, those left out to the values shown, and returns the arguments.
@@ -522,15 +461,3 @@ class Seq2SeqTrainingArguments(TrainingArguments):
 def in_steps(value: float, total: int) -> int:
     """A number of steps, or below 1 a share of `total`, rounded up."""
     return math.ceil(total * value) if value < 1 else int(value)
-
-
-def _mapping(name: str, value: Any) -> dict[str, Any] | None:
-    if value is None or isinstance(value, Mapping):
-        return None if value is None else dict(value)
-    try:
-        read = json.loads(value)
-    except (TypeError, ValueError):
-        read = None
-    if not isinstance(read, dict):
-        raise InputError(f"{name}={value!r} is no mapping.", "Pass a dict, or JSON such as '{\"name\": 1}'.")
-    return read
