@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from formers.errors import InputError
-from formers.models.architectures import Discriminator
+from formers.models.encoder_heads import Discriminator
 from formers.models.heads import IGNORED
 from formers.training.data import bare
 
