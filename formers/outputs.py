@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ModelOutput:
-    """Base of all outputs. Shapes below: B sequences, S tokens, W hidden width, C labels, V vocabulary."""
+    """Base of all outputs. Shapes below: B sequences, S tokens, T of a decoder, W width, C labels, V vocabulary."""
 
     def _present(self) -> dict[str, Any]:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
@@ -106,14 +106,17 @@ class CausalLMOutput(_WithLogits):
 
 
 @dataclass
-class CausalLMOutputWithPast(ModelOutput):
-    """`logits` (B, S, V) and the cache `past_key_values`."""
-
+class _WithLogitsAndPast(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class CausalLMOutputWithPast(_WithLogitsAndPast):
+    """`logits` (B, S, V) and the cache `past_key_values`."""
 
 
 @dataclass
@@ -124,14 +127,8 @@ class CausalLMOutputWithCrossAttentions(CausalLMOutputWithPast):
 
 
 @dataclass
-class SequenceClassifierOutputWithPast(ModelOutput):
+class SequenceClassifierOutputWithPast(_WithLogitsAndPast):
     """`logits` (B, C) and the cache `past_key_values`."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -207,9 +204,7 @@ class Seq2SeqModelOutput(ModelOutput):
 
 
 @dataclass
-class Seq2SeqLMOutput(ModelOutput):
-    """`logits` (B, T, V) of the decoder; `cross_attentions` (B, heads, T, S) a layer when asked for."""
-
+class _Seq2SeqWithLogits(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     past_key_values: Cache | None = None
@@ -222,7 +217,12 @@ class Seq2SeqLMOutput(ModelOutput):
 
 
 @dataclass
-class Seq2SeqSequenceClassifierOutput(Seq2SeqLMOutput):
+class Seq2SeqLMOutput(_Seq2SeqWithLogits):
+    """`logits` (B, T, V) of the decoder; `cross_attentions` (B, heads, T, S) a layer when asked for."""
+
+
+@dataclass
+class Seq2SeqSequenceClassifierOutput(_Seq2SeqWithLogits):
     """`logits` (B, C)."""
 
 
