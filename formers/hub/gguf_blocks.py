@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from formers.hub.gguf_types import TYPES, fifth_bits, halves, nibbles, scales, sixth_bits
+from formers.hub.gguf_types import TYPES, dequantize, fifth_bits, halves, nibbles, scales, sixth_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,10 @@ class Blocks:
     def moved(self, move: Callable[[Tensor], Tensor]) -> Blocks:
         """The same after a function that moves, repeats or leaves out whole rows."""
         return replace(self, data=move(self.data))
+
+    def floats(self) -> Tensor:
+        """The matrix as float32."""
+        return dequantize(self.data.flatten(), self.kind, self.shape, "of blocks")
 
     def parts(self) -> Parts:
         """The matrix in parts."""

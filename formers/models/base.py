@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -21,7 +21,7 @@ from formers.layers.cross import CrossAttention
 from formers.layers.linear import Linear, Packing, Stored
 from formers.layers.watch import Watch
 from formers.memory import keep_freed_memory
-from formers.models import embeddings, keys, loading, placement, saving
+from formers.models import embeddings, keys, loading, placement, quantization, saving
 from formers.models.spec import Definition, ModelSpec
 from formers.outputs import ModelOutput
 
@@ -58,6 +58,8 @@ class PreTrainedModel(nn.Module):
         self.untied: set[str] = set()
         # What quantized parameters were read from, by their names.
         self.blocks: dict[str, Stored] = {}
+        # What weights became when the model was loaded with quantize=.
+        self.quantization: quantization.Quantization | None = None
 
     def post_init(self) -> None:
         """Tie and initialise the weights of a model that has just been built."""
@@ -97,6 +99,7 @@ class PreTrainedModel(nn.Module):
         subfolder: str = "",
         variant: str | None = None,
         gguf_file: str | None = None,
+        quantize: str | None = None,
         **config_overrides: Any,
     ) -> Any:
         """Load a model from a folder, an installed model package or the hub; it comes back in evaluation mode.
@@ -108,6 +111,10 @@ class PreTrainedModel(nn.Module):
         `device_map` is a device, "auto" (an accelerator if there is one), or a dictionary of the places of modules,
         named as here or in checkpoints: a device, "cpu" or "disk". `max_memory` ({0: "10GB", "cpu": "30GB"}) makes
         "auto" fill one place after the other, the disk last, in `offload_folder`. All is computed on one device.
+
+        `quantize`, "int8" or "int4", makes integers of the matrices, for inference on a CPU: in models that write
+        text, groups of 32 with a scale (4 bits: and a minimum), which steps of generation read; in encoders ("int8"),
+        rows with a scale, for products of integers. `save_pretrained` writes them so, and loading reads them so.
 
         `trust_remote_code`, `low_cpu_mem_usage` and `offload_state_dict` change nothing: code from model folders is
         never run, and weights are always loaded without a second copy.
@@ -124,6 +131,7 @@ class PreTrainedModel(nn.Module):
             use_safetensors=use_safetensors,
             weights_only=weights_only,
             variant=variant,
+            quantize=quantize,
             source=Source(revision, token, cache_dir, local_files_only, subfolder, force_download, gguf_file),
         )
         model, info = loading.load(cls, pretrained_model_name_or_path, config, options, config_overrides)
@@ -183,7 +191,21 @@ class PreTrainedModel(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; takes the names of this model or those that checkpoints use."""
+        if self.quantization is not None:
+            raise quantization.refused("take other weights")
         return super().load_state_dict(loading.own_names(self, state_dict), strict=strict, assign=assign)
+
+    def train(self: _Self, mode: bool = True) -> _Self:
+        """As torch's; a quantized model cannot be trained."""
+        if mode and self.quantization is not None:
+            raise quantization.refused("be trained")
+        return super().train(mode)
+
+    def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
+        if self.quantization is not None:
+            quantization.check_move(fn)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -340,13 +362,13 @@ class PreTrainedModel(nn.Module):
                     joined.update(module.joined())
                 elif isinstance(module, Linear) and module not in joined:
                     module.pack(packing)
-            for module in self.modules():
+            for module in reversed(list(self.modules())):
                 if isinstance(module, PreTrainedModel):
                     module.prepare()
         self._prepared = Watch([self])
 
     def prepare(self) -> None:
-        """What a kind of model prepares for inference itself, after its layers."""
+        """What a kind of model prepares for inference itself, after its layers and the models in it."""
 
     def finish_preparing(self) -> None:
         """Do at once what a kind of model would do beside its first calls."""

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from formers.configuration import PreTrainedConfig
 from formers.errors import CheckpointError, ConfigError, InputError, UnsupportedError
 from formers.hub.files import ModelFiles, Source, resolve
+from formers.hub.gguf_blocks import Blocks
 from formers.hub.int8 import Dequantized
 from formers.hub.weights import Weights, open_weights
+from formers.layers.int8 import per_row
 from formers.layers.linear import Stored
 from formers.layers.norms import RMSNorm
 from formers.layers.positions import StoredSinusoids, sinusoids
-from formers.models import keys, placement
+from formers.models import keys, placement, quantization
 from formers.models.keys import Place
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Options:
     use_safetensors: bool | None = None
     weights_only: bool = True
     variant: str | None = None
+    quantize: str | None = None
 
 
 @dataclass
@@ -121,10 +124,16 @@ def load(
     files = resolve(name, options.source) if name is not None else None
     config = _config(cls, files, config, options, overrides)
     config.name_or_path = str(name or "")
+    bits = quantization.wanted(options.quantize, config)
     weights = _weights(files, config, options)
-    dtype = _dtype(options.dtype, config, weights, device)
+    if bits is not None:
+        spread = options.max_memory is not None or isinstance(options.device_map, Mapping)
+        quantization.check_options(options.dtype, device, spread)
+    dtype = torch.float32 if bits is not None else _dtype(options.dtype, config, weights, device)
     with torch.device("meta"):
         model = cls(config)
+        if bits is not None:
+            model.quantization = quantization.prepare(model, bits)
     places = placement.spread(model, options.device_map, options.max_memory, dtype, device)
     if places is not None:
         placement.check_means(places, options.offload_folder)
@@ -134,6 +143,8 @@ def load(
         placement.dispatch(model, places, device, options.offload_folder, options.offload_buffers)
     model.config.dtype = str(dtype).removeprefix("torch.")
     model.set_attn_implementation(options.attn_implementation or config.attn_implementation)
+    if bits is not None:
+        model.requires_grad_(False)
     _report(model, info)
     if files is not None:
         model.read_settings(files)
@@ -167,12 +178,22 @@ def fill(
     model.untied.update(_apart(model, find, weights))
     tied = model.ties()
     new: list[str] = []
+    kinds = {} if model.quantization is None else model.quantization.kinds(model)
+    scales: dict[str, Tensor] = {}
     for name in [name for name in model.state_dict() if name not in tied]:
         where = find(name) or next(
             filter(None, (find(other) for other, origin in tied.items() if origin == name)), None
         )
         target = model.get_parameter(name)
-        found = None if where is None else keys.read(where, weights.tensor(where.key))
+        found = scales.get(name) if where is None else keys.read(where, weights.tensor(where.key))
+        blocks: Blocks | None = None
+        if found is not None and name in kinds:
+            found, blocks = quantization.read_blocks(found, kinds[name], target.shape, name)
+        elif found is not None and where is not None and not where.transpose:
+            stored = weights.blocks(where.key)
+            blocks = None if stored is None else stored.moved(partial(keys.read, where))
+        if found is not None and target.dtype is torch.int8 and found.is_floating_point():
+            found, scales[f"{name}_scale"] = per_row(found)
         if found is None:
             info.missing.extend(
                 {key for key in [model.place(name).key] if not _optional(model, key)} - set(info.missing)
@@ -181,15 +202,16 @@ def fill(
             info.mismatched.append((model.place(name).key, tuple(found.shape), tuple(target.shape)))
             found = None
         if found is None:
+            if target.dtype is torch.int8:
+                raise quantization.absent(model.place(name).key)
             new.append(name)
             tensor = torch.empty(target.shape, dtype=dtype, device=device)
         else:
             tensor = found.to(device=device, dtype=dtype if found.is_floating_point() else found.dtype)
         parameter = nn.Parameter(tensor, requires_grad=target.requires_grad)
         _assign(model, name, parameter)
-        blocks = None if where is None or found is None or where.transpose else weights.blocks(where.key)
-        if where is not None and blocks is not None and tensor.dtype == torch.float32:
-            model.blocks[name] = Stored.of(parameter, blocks.moved(partial(keys.read, where)))
+        if found is not None and blocks is not None and tensor.dtype == torch.float32:
+            model.blocks[name] = Stored.of(parameter, blocks)
     if info.mismatched and not ignore_mismatched:
         shapes = "; ".join(f"{n} is {file} in the file, {own} in the model" for n, file, own in info.mismatched[:5])
         raise CheckpointError(

@@ -16,7 +16,7 @@ from formers.errors import InputError
 from formers.hub.atomic import write_json
 from formers.hub.int8 import quantize
 from formers.hub.weights import save_weights
-from formers.models import keys
+from formers.models import keys, quantization
 from formers.models.loading import INT8
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def save(
         raise InputError(f"{folder} is a file.", "Give the path of a folder to save into.")
     if quantized not in (None, "int8"):
         raise InputError(f"save_quantized={quantized!r} is unknown.", "Use 'int8' or leave it out.")
+    if quantized and model.quantization is not None:
+        raise InputError(f"The model is quantized; save_quantized={quantized!r} was given.", "Leave it out.")
     if state_dict is None and any(parameter.is_meta for parameter in model.parameters()):
         raise InputError("Parts of the model are offloaded.", "Load it without device_map to save it.")
     tensors = checkpoint_tensors(model, state_dict)
@@ -47,6 +49,8 @@ def save(
     if quantized:
         tensors = quantize(tensors)
         config["quantization_config"] = INT8
+    elif model.quantization is not None:
+        config["quantization_config"] = model.quantization.as_dict()
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(tensors, folder, max_shard_size=max_shard_size, safe_serialization=safe_serialization, variant=variant)
     model.write_settings(folder)
@@ -56,7 +60,8 @@ def save(
 def checkpoint_tensors(model: PreTrainedModel, state_dict: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The model's tensors under the names of checkpoints, tied ones once."""
     tied = model.ties()
-    own = {name: tensor for name, tensor in (state_dict or model.state_dict()).items() if name not in tied}
+    given = state_dict or {**model.state_dict(), **quantization.stored(model)}
+    own = {name: tensor for name, tensor in given.items() if name not in tied}
     written = keys.write(own, model.place, copies=bool(model.tied) and not tied)
     unsaved = model.definition.unsaved.get(model.head_name, ())
     return {key: tensor for key, tensor in written.items() if not any(fnmatchcase(key, name) for name in unsaved)}
