@@ -17,7 +17,7 @@ import typer
 from formers.cli.generating import printable
 from formers.cli.report import EXPECTED, exit_codes
 from formers.cli.rows import STDIO, from_file
-from formers.cli.sampling import device_of, settings_of
+from formers.cli.sampling import device_of, quantize_of, settings_of
 from formers.errors import InputError, ModelNotFoundError
 from formers.registry import TASKS
 
@@ -60,6 +60,8 @@ def chat(
     revision: Annotated[str | None, _option("Model", "Branch, tag or commit of the model on the hub.")] = None,
     device: Annotated[str | None, _option("Model", "cpu, cuda, cuda:1, mps, or a GPU's number.")] = None,
     dtype: Annotated[str | None, _option("Model", "float32, bfloat16, float16 or auto.")] = None,
+    int8: Annotated[bool, _option("Model", "Load the model with 8 bits a weight.", "--int8")] = False,
+    int4: Annotated[bool, _option("Model", "Load the model with 4 bits a weight.", "--int4")] = False,
 ) -> None:
     """Chat with a model.
 
@@ -81,6 +83,7 @@ def chat(
             "revision": revision,
             "device": None if device is None else device_of(device),
             "dtype": dtype,
+            "quantize": quantize_of(int8, int4),
         }
         from formers import pipeline
         from formers.generation.conversation import Conversation

@@ -15,7 +15,10 @@ Kind = Literal["text", "integer", "number", "boolean", "texts", "integers", "num
 
 CLASSIFICATION, MULTI_LABEL, REGRESSION = "text-classification", "multi-label-classification", "regression"
 TOKENS, MASKED, CAUSAL = "token-classification", "fill-mask", "text-generation"
-TRAINABLE = (CLASSIFICATION, MULTI_LABEL, REGRESSION, TOKENS, MASKED, CAUSAL)
+SUMMARIZATION, TRANSLATION, TEXT2TEXT = "summarization", "translation", "text2text-generation"
+# Texts from texts, by encoder–decoders.
+WRITTEN = (SUMMARIZATION, TRANSLATION, TEXT2TEXT)
+TRAINABLE = (CLASSIFICATION, MULTI_LABEL, REGRESSION, TOKENS, MASKED, CAUSAL, *WRITTEN)
 ALIASES = {
     "sentiment-analysis": CLASSIFICATION,
     "multi-label": MULTI_LABEL,
@@ -25,6 +28,7 @@ ALIASES = {
     "mlm": MASKED,
     "causal-lm": CAUSAL,
     "clm": CAUSAL,
+    "seq2seq": TEXT2TEXT,
 }
 
 # Names that say it, the surest first; compared in lower case without signs.
@@ -85,6 +89,17 @@ _PAIRS = (
     ("query", "document"),
     ("claim", "evidence"),
 )
+# Columns of what is read and of what is written, by task; the first that are there.
+_READ = {
+    SUMMARIZATION: ["article", "document", "dialogue", "text", "content", "body", "report", "source", "input"],
+    TRANSLATION: ["source", "src", "sourcetext", "input", "text"],
+    TEXT2TEXT: ["input", "source", "src", "inputtext", "inputs", "question", "prompt", "instruction", "text"],
+}
+_WRITE = {
+    SUMMARIZATION: ["summary", "highlights", "abstract", "headline", "title", "tldr", "target", "output"],
+    TRANSLATION: ["target", "tgt", "targettext", "translation", "output"],
+    TEXT2TEXT: ["output", "target", "tgt", "targettext", "outputs", "targets", "answer", "completion", "response"],
+}
 _LETTERED = re.compile(r"(?<=[ _.-])[aA]$")
 _COUNTERS = re.compile(r"(.*[ _.-])?(id|idx|index|guid|uuid|key|url|date|time|timestamp|split|fold)", re.I)
 
@@ -171,7 +186,11 @@ def detect(columns: Sequence[Column], wish: Wish | None = None) -> Plan:
                 f"{TOKENS} needs a column of lists of words and one of lists of their labels; {_all(by_name)}.",
                 "Name them with --text-column and --label-column; JSONL and Parquet hold lists.",
             )
+    if task in WRITTEN:
+        return _noting_unused(_written_plan(by_name, wish, task), by_name)
     labels = () if task in (MASKED, CAUSAL) else _label_columns(by_name, wish, task)
+    if task is None and not labels and wish.language_task in WRITTEN:
+        return _noting_unused(_written_plan(by_name, wish, wish.language_task), by_name)
     text, pair = _text_columns(by_name, wish, labels)
     if labels:
         task = task or kind_of_labels([by_name[name] for name in labels])
@@ -214,6 +233,36 @@ def _token_plan(columns: dict[str, Column], wish: Wish) -> Plan | None:
     if tags is None or tags is words or tags.kind not in ("texts", "integers"):
         return None
     return Plan(TOKENS, words.name, None, (tags.name,))
+
+
+def _written_plan(columns: dict[str, Column], wish: Wish, task: str) -> Plan:
+    """Texts to read and texts to write: by their names, or the first and the second of two columns."""
+    if wish.pair is not None or len(wish.labels or ()) > 1:
+        said = "--pair-column" if wish.pair is not None else "--label-column of several names"
+        raise InputError(f"{task} reads one text and writes one, and {said} was given.", "Leave it out.")
+    texts = [c for c in columns.values() if c.kind == "text"]
+    read = None if wish.text is None else columns[wish.text]
+    write = columns[wish.labels[0]] if wish.labels else _first(_WRITE[task], [c for c in texts if c is not read])
+    read = read or _first(_READ[task], [c for c in texts if c is not write])
+    if len(texts) == 2:
+        read = read or next(c for c in texts if c is not write)
+        write = write or next(c for c in texts if c is not read)
+    source = _told(read, "read", "--text-column", columns)
+    return Plan(task, source, None, (_told(write, "written", "--label-column", columns),))
+
+
+def _told(column: Column | None, role: str, option: str, columns: dict[str, Column]) -> str:
+    """The name of a column that was found and holds texts."""
+    if column is None:
+        raise InputError(
+            f"Which texts are to be {role} is not clear; {_all(columns)}.", f"Name their column with {option}."
+        )
+    if column.kind != "text":
+        raise InputError(
+            f"The column {column.name!r} holds {_words(column.kind)}, not texts.",
+            f"Name a column of texts with {option}.",
+        )
+    return column.name
 
 
 def _label_columns(columns: dict[str, Column], wish: Wish, task: str | None) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ _DEFAULTS: dict[str, Any] = {
     "logging_steps": 0.01,
     "seed": 42,
 }
+_TARGET = 128
 # Frozen weights bear, and adapters need, larger steps.
 _LORA_RATE = 3e-4
 # Spellings of the reference's other version that stand in for a default.
@@ -39,7 +40,7 @@ def arguments(run: Run, training: Mapping[str, Any], folder: Path) -> dict[str, 
     replaced = {_INSTEAD[name] for name in training if name in _INSTEAD}
     defaults = {**_DEFAULTS, **({"learning_rate": _LORA_RATE} if run.lora else {})}
     args = {**{k: v for k, v in defaults.items() if k not in replaced}, **training, "output_dir": str(folder)}
-    checked(args)
+    checked(args, run)
     return args
 
 
@@ -62,17 +63,29 @@ def completed(args: Mapping[str, Any], recipe: Recipe, run: Run) -> dict[str, An
         # Blocks of texts are equally long.
         blocks = recipe.problem is None and recipe.best == "loss" and not run.line_by_line
         made.setdefault("train_sampling_strategy", "random" if blocks else "group_by_length")
-    checked(made)
+    checked(made, run, recipe)
     return made
 
 
-def checked(args: Mapping[str, Any]) -> TrainingArguments:
+def checked(args: Mapping[str, Any], run: Run, recipe: Recipe | None = None) -> TrainingArguments:
     """The arguments as the Trainer takes them; raises for what contradicts or cannot be done."""
-    from formers.training.arguments import TrainingArguments
+    from formers.training.arguments import Seq2SeqTrainingArguments, TrainingArguments
 
-    return TrainingArguments(
+    # Metrics are counted batch by batch, so that predictions need no memory.
+    bars = sys.stderr.isatty() and sys.stdout.isatty()
+    fixed: dict[str, Any] = {"batch_eval_metrics": True, "include_for_metrics": ["loss"], "disable_tqdm": not bars}
+    if recipe is None or not recipe.writes:
+        return TrainingArguments(**args, **fixed)
+    return Seq2SeqTrainingArguments(
         **args,
-        batch_eval_metrics=True,
-        include_for_metrics=["loss"],
-        disable_tqdm=not (sys.stderr.isatty() and sys.stdout.isatty()),
+        **fixed,
+        predict_with_generate=True,
+        # With the decoder's first token.
+        generation_max_length=target_length(run) + 1,
+        generation_num_beams=run.num_beams or 1,
     )
+
+
+def target_length(run: Run) -> int:
+    """The longest text that is written, in tokens."""
+    return run.max_target_length or _TARGET

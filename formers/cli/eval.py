@@ -14,14 +14,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from formers.cli import examples, figures, prepare, settings
-from formers.cli.columns import CLASSIFICATION, MULTI_LABEL, TOKENS, Plan
+from formers.cli import defaults, examples, figures, prepare, settings
+from formers.cli.columns import CLASSIFICATION, MULTI_LABEL, TOKENS, WRITTEN, Plan
 from formers.cli.prepare import say
 from formers.cli.report import exit_codes
 from formers.cli.settings import Run
 from formers.cli.tables import TEST, TRAIN, VALIDATION, describe
 from formers.errors import InputError
 from formers.hub.atomic import write_json
+
+# What a model's own run.yaml says of texts that are read and written.
+_OF_TEXTS = ("max_target_length", "source_prefix", "src_lang", "tgt_lang", "num_beams")
 
 
 def _data_option(help: str, *names: str, **more: Any) -> Any:
@@ -46,6 +49,11 @@ def evaluate(
     ] = None,
     subset: Annotated[str | None, _data_option("One of several datasets of a hub repository.")] = None,
     max_length: Annotated[int | None, _data_option("Longest input in tokens.", min=2)] = None,
+    max_target_length: Annotated[int | None, _data_option("Longest text that is written, in tokens.", min=2)] = None,
+    source_prefix: Annotated[str | None, _data_option("What stands before each text that is read.")] = None,
+    src_lang: Annotated[str | None, _data_option("translation: the language of the texts.")] = None,
+    tgt_lang: Annotated[str | None, _data_option("translation: the language that is written.")] = None,
+    num_beams: Annotated[int | None, _data_option("Beams of the texts that are written.", min=1)] = None,
     line_by_line: Annotated[
         bool | None, _data_option("Language modeling: each text is an example of its own.", "--line-by-line")
     ] = None,
@@ -75,6 +83,11 @@ def evaluate(
         "columns": _listed(columns),
         "subset": subset,
         "max_length": max_length,
+        "max_target_length": max_target_length,
+        "source_prefix": source_prefix,
+        "src_lang": src_lang,
+        "tgt_lang": tgt_lang,
+        "num_beams": num_beams,
         "line_by_line": line_by_line,
         "max_eval_samples": max_eval_samples,
     }
@@ -94,14 +107,15 @@ def evaluate(
 def _results(run: Run, wanted: str | None, batch_size: int, use_cpu: bool, seed: int, drawn: bool) -> dict[str, Any]:
     """Everything about one split as values that JSON takes."""
     import formers
-    from formers import AutoConfig, TrainingArguments
+    from formers import AutoConfig
     from formers.training.callbacks import PrinterCallback
     from formers.training.reporting import MetricsCallback
+    from formers.training.seq2seq import Seq2SeqTrainer
     from formers.training.trainer import Trainer
 
     config = AutoConfig.from_pretrained(str(run.model), **prepare.given(revision=run.revision))
     trained = _as_trained(run)
-    run = _with(run, trained, ("max_length", "line_by_line", "mlm_probability"))
+    run = _with(run, trained, ("max_length", "line_by_line", "mlm_probability", *_OF_TEXTS))
     if trained.get("data", run.data) == run.data:
         run = _with(run, trained, ("format", "columns", "subset"))
     tables = prepare.read(run)
@@ -112,7 +126,8 @@ def _results(run: Run, wanted: str | None, batch_size: int, use_cpu: bool, seed:
     used = [trained.get("text_column"), trained.get("pair_column"), *(trained.get("label_column") or ())]
     if {*filter(None, used)} <= {*table.column_names}:
         run = _with(run, trained, chosen)
-    plan = prepare.plan(columns, run, prepare.language_task(config), prepare.models_task(config))
+    task = trained.get("task") if trained.get("task") in WRITTEN else prepare.models_task(config)
+    plan = prepare.plan(columns, run, prepare.language_task(config), task)
     flags = prepare.is_flags(columns, plan)
     if drawn and plan.task != CLASSIFICATION:
         raise InputError(f"{plan.task} has no confusion matrix.", "Leave --plot out.")
@@ -125,27 +140,32 @@ def _results(run: Run, wanted: str | None, batch_size: int, use_cpu: bool, seed:
         strata = table[plan.labels[0]] if plan.task == CLASSIFICATION else None
         table = table.select(examples.draw(table, run.max_eval_samples, seed, strata)[0])
         say(f"{name}: {len(table):,} rows, drawn at random")
-    tokenizer = prepare.tokenizer_for(str(run.model), plan, run.revision)
+    tokenizer = prepare.tokenizer_for(run, plan)
     length = run.max_length or examples.longest_input(tokenizer, config)
     declared = examples.declared_names(table, plan.labels[0]) if len(plan.labels) == 1 else None
     recipe = examples.RECIPES[plan.task]
     with TemporaryDirectory(prefix="formers-") as folder:
         how = examples.Examples(
-            plan, names, tokenizer, length, declared, flags, run.line_by_line, named=known, cache=Path(folder)
+            plan,
+            names,
+            tokenizer,
+            length,
+            declared,
+            flags,
+            run.line_by_line,
+            known,
+            Path(folder),
+            defaults.target_length(run),
+            prepare.prefix_for(run, plan, config),
         )
         model = getattr(formers, recipe.auto).from_pretrained(str(run.model), **prepare.given(revision=run.revision))
-        args = TrainingArguments(
-            folder,
-            per_device_eval_batch_size=batch_size,
-            use_cpu=use_cpu,
-            seed=seed,
-            report_to="none",
-            batch_eval_metrics=True,
-            include_for_metrics=["loss"],
-            disable_tqdm=not sys.stderr.isatty(),
-        )
+        if run.tgt_lang is not None:
+            prepare.write_in(model, run.tgt_lang, tokenizer)
+        said = {"output_dir": folder, "per_device_eval_batch_size": batch_size, "use_cpu": use_cpu, "seed": seed}
+        args = defaults.checked({**said, "report_to": "none"}, run, recipe)
         metrics = how.metrics()
-        trainer = Trainer(
+        kind: Any = Seq2SeqTrainer if recipe.writes else Trainer
+        trainer: Trainer = kind(
             model,
             args,
             how.collator(run.mlm_probability, seed),

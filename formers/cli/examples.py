@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from formers.cli.columns import CAUSAL, CLASSIFICATION, MASKED, MULTI_LABEL, REGRESSION, TOKENS, Plan
+from formers.cli.columns import (
+    CAUSAL,
+    CLASSIFICATION,
+    MASKED,
+    MULTI_LABEL,
+    REGRESSION,
+    SUMMARIZATION,
+    TEXT2TEXT,
+    TOKENS,
+    TRANSLATION,
+    WRITTEN,
+    Plan,
+)
 from formers.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +39,8 @@ class Recipe:
     pipeline: str
     best: str
     problem: str | None = None
+    # Whether the model writes texts, by which it is judged.
+    writes: bool = False
 
 
 RECIPES = {
@@ -40,6 +54,9 @@ RECIPES = {
     TOKENS: Recipe("AutoModelForTokenClassification", "token-classification", "f1"),
     MASKED: Recipe("AutoModelForMaskedLM", "fill-mask", "loss"),
     CAUSAL: Recipe("AutoModelForCausalLM", "text-generation", "loss"),
+    SUMMARIZATION: Recipe("AutoModelForSeq2SeqLM", SUMMARIZATION, "rougeLsum", writes=True),
+    TRANSLATION: Recipe("AutoModelForSeq2SeqLM", TRANSLATION, "bleu", writes=True),
+    TEXT2TEXT: Recipe("AutoModelForSeq2SeqLM", TEXT2TEXT, "rougeL", writes=True),
 }
 
 
@@ -50,6 +67,7 @@ class Examples:
     `names`: the classes as the data name them, in the order of their numbers; none for regression and language
     modeling. `named`: as the model names them. `declared`: the names of the numbers in the data, where the dataset has
     them. `flags`: labels are lists of 0 or 1, one for each class. `cache`: a folder for what is too large for memory.
+    `target_length`: tokens of a text that is to be written, at most; `prefix` stands before each text that is read.
     """
 
     plan: Plan
@@ -61,11 +79,14 @@ class Examples:
     line_by_line: bool = False
     named: tuple[str, ...] = ()
     cache: Path | None = None
+    target_length: int = 128
+    prefix: str = ""
 
     def of(self, table: datasets.Dataset, split: str) -> datasets.Dataset:
         """The examples of a split: token ids, and labels where the task has them."""
         check_present(table, [self.plan.text, self.plan.pair, *self.plan.labels], split)
-        make = {TOKENS: self._words, MASKED: self._blocks, CAUSAL: self._blocks}.get(self.plan.task, self._texts)
+        makers = {TOKENS: self._words, MASKED: self._blocks, CAUSAL: self._blocks}
+        make = self._written if self.plan.task in WRITTEN else makers.get(self.plan.task, self._texts)
         kept = [name for name in (self.plan.text, self.plan.pair, *self.plan.labels) if name is not None]
         file = None if self.cache is None else str(self.cache / f"{split}.arrow")
         made: datasets.Dataset = table.select_columns(kept).map(
@@ -77,6 +98,14 @@ class Examples:
         pair = [] if self.plan.pair is None else [rows[self.plan.pair]]
         encoded = self.tokenizer(rows[self.plan.text], *pair, truncation=True, max_length=self.max_length)
         return {**encoded, "labels": self._labels(rows)}
+
+    def _written(self, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """The ids of what is read, and as labels those of what is to be written."""
+        texts = [self.prefix + text for text in rows[self.plan.text]]
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+        wanted = rows[self.plan.labels[0]]
+        labels = self.tokenizer(text_target=wanted, truncation=True, max_length=self.target_length)["input_ids"]
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"], "labels": labels}
 
     def _labels(self, rows: Mapping[str, list[Any]]) -> list[Any]:
         columns, task = self.plan.labels, self.plan.task
@@ -150,11 +179,13 @@ class Examples:
             )
         if self.plan.task == TOKENS:
             return collators.DataCollatorForTokenClassification(self.tokenizer)
+        if self.plan.task in WRITTEN:
+            return collators.DataCollatorForSeq2Seq(self.tokenizer)
         return collators.DataCollatorWithPadding(self.tokenizer)
 
     def metrics(self) -> Metrics:
         """What tells how good the model is."""
-        from formers.training import metrics
+        from formers.training import metrics, text_metrics
 
         task, names = self.plan.task, self.names
         if task == CLASSIFICATION:
@@ -167,6 +198,13 @@ class Examples:
             tags = self.named or names
             whole = metrics.is_tagging(tags)
             return metrics.Metrics(metrics.Entities(tags) if whole else metrics.Classification(len(names), "macro"))
+        if task in WRITTEN:
+            counters: dict[str, list[Any]] = {
+                SUMMARIZATION: [text_metrics.Rouge()],
+                TRANSLATION: [text_metrics.Bleu()],
+                TEXT2TEXT: [text_metrics.ExactMatch(), text_metrics.Rouge(), text_metrics.Bleu()],
+            }
+            return metrics.Metrics(text_metrics.Texts(self.tokenizer, *counters[task]))
         return metrics.Metrics(metrics.Perplexity(shift=task == CAUSAL))
 
 

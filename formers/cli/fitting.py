@@ -10,11 +10,12 @@ from typing import Any
 
 from formers.cli import prepare
 from formers.cli.defaults import checked
-from formers.cli.examples import Examples, Recipe
+from formers.cli.examples import RECIPES, Examples, Recipe
 from formers.cli.prepare import say
 from formers.cli.settings import Run
 from formers.cli.tables import TRAIN, VALIDATION
 from formers.training.callbacks import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from formers.training.seq2seq import Seq2SeqTrainer
 from formers.training.trainer import Trainer
 
 
@@ -61,7 +62,7 @@ def interruptible() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-def load(run: Run, recipe: Recipe, names: Sequence[str], seed: int) -> Any:
+def load(run: Run, recipe: Recipe, names: Sequence[str], seed: int, tokenizer: Any) -> Any:
     """The model with the task's head for classes of these names, and with adapters where the run says so."""
     import formers
 
@@ -77,6 +78,9 @@ def load(run: Run, recipe: Recipe, names: Sequence[str], seed: int) -> Any:
         **prepare.given(revision=run.revision, problem_type=recipe.problem),
         **labels,
     )
+    if run.tgt_lang is not None:
+        # Models of several languages are told by the first token which one to write.
+        prepare.write_in(model, run.tgt_lang, tokenizer)
     return _adapted(model, run, recipe) if run.lora else model
 
 
@@ -88,6 +92,7 @@ def _adapted(model: Any, run: Run, recipe: Recipe) -> Any:
         "AutoModelForSequenceClassification": "SEQ_CLS",
         "AutoModelForTokenClassification": "TOKEN_CLS",
         "AutoModelForCausalLM": "CAUSAL_LM",
+        "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
     }
     targets = run.lora_target_modules
     adapted = get_peft_model(
@@ -110,9 +115,11 @@ def trainer(
 ) -> Trainer:
     """The Trainer of a run on its examples."""
     patience = run.early_stopping_patience
-    made = Trainer(
+    recipe = RECIPES[how.plan.task]
+    kind: Any = Seq2SeqTrainer if recipe.writes else Trainer
+    made: Trainer = kind(
         model,
-        checked(args),
+        checked(args, run, recipe),
         how.collator(run.mlm_probability, args["seed"]),
         data[TRAIN],
         data[VALIDATION],

@@ -9,17 +9,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from formers.cli import examples, tables
-from formers.cli.columns import CAUSAL, CLASSIFICATION, MASKED, MULTI_LABEL, REGRESSION, TOKENS, Column, Plan, Wish
+from formers.cli.columns import (
+    CAUSAL,
+    CLASSIFICATION,
+    MASKED,
+    MULTI_LABEL,
+    REGRESSION,
+    TEXT2TEXT,
+    TOKENS,
+    WRITTEN,
+    Column,
+    Plan,
+    Wish,
+)
 from formers.cli.columns import detect as plan_of
 from formers.cli.settings import Run
 from formers.errors import InputError
-from formers.registry import FAMILIES
+from formers.registry import AUTO_CLASSES, FAMILIES
 
 if TYPE_CHECKING:
     import datasets
 
 Tables = Mapping[str, "datasets.Dataset"]
 _SHOWN = 8
+_WRITERS = AUTO_CLASSES["AutoModelForSeq2SeqLM"]
 
 
 def say(text: str) -> None:
@@ -45,7 +58,8 @@ def plan(columns: Sequence[Column], run: Run, language_task: str, task: str | No
     found = plan_of(columns, wish)
     texts = found.text if found.pair is None else f"{found.text} and {found.pair}"
     parts = [f"task: {found.task}", f"texts: {texts}"]
-    parts += [f"labels: {', '.join(found.labels)}"] if found.labels else []
+    role = "to write" if found.task in WRITTEN else "labels"
+    parts += [f"{role}: {', '.join(found.labels)}"] if found.labels else []
     parts += [f"not used: {', '.join(found.unused)}"] if found.unused else []
     say("; ".join(parts))
     return found
@@ -110,8 +124,13 @@ def as_the_model(
 
 
 def language_task(config: Any) -> str:
-    """What texts without labels are for with a model: filling masks if it has that head, else generation."""
+    """What texts without labels are for with a model: filling masks if it has that head, else generation.
+
+    For an encoder–decoder they are texts to read and texts to write.
+    """
     heads = FAMILIES[config.model_type].heads
+    if any(str(name).endswith(_WRITERS) for name in config.architectures or ()):
+        return TEXT2TEXT
     causal = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ())
     return MASKED if "ForMaskedLM" in heads and not causal else CAUSAL
 
@@ -128,18 +147,39 @@ def models_task(config: Any) -> str | None:
                 return task
         if name.endswith(("ForCausalLM", "LMHeadModel")):
             return CAUSAL
+        if name.endswith(_WRITERS):
+            return TEXT2TEXT
     return None
 
 
-def tokenizer_for(name: str, plan: Plan, revision: str | None) -> Any:
-    """A model's tokenizer, with a token to fill up batches with where the task needs one."""
+def tokenizer_for(run: Run, plan: Plan) -> Any:
+    """The tokenizer of a run's model, with a token to fill up batches with where the task needs one."""
     from formers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name, **given(revision=revision))
+    if plan.task not in WRITTEN and (run.src_lang or run.tgt_lang):
+        raise InputError(f"{plan.task} has no languages.", "Leave --src-lang and --tgt-lang out.")
+    where = given(revision=run.revision, src_lang=run.src_lang, tgt_lang=run.tgt_lang)
+    tokenizer = AutoTokenizer.from_pretrained(str(run.model), **where)
     if tokenizer.pad_token is None and plan.task not in (MASKED, CAUSAL):
         tokenizer.pad_token = tokenizer.eos_token
         say(f"padding: the tokenizer has no token for it, {tokenizer.eos_token!r} serves")
     return tokenizer
+
+
+def prefix_for(run: Run, plan: Plan, config: Any) -> str:
+    """What stands before each text that is read: as the run says, or as the model's pipeline puts it."""
+    if plan.task not in WRITTEN or run.source_prefix is not None:
+        return run.source_prefix or ""
+    said = (getattr(config, "task_specific_params", None) or {}).get(plan.task) or {}
+    return str(said.get("prefix") or "")
+
+
+def write_in(model: Any, language: str, tokenizer: Any) -> None:
+    """Let a model of several languages write one of them."""
+    number = tokenizer.convert_tokens_to_ids(language)
+    if number is None or number == tokenizer.unk_token_id:
+        raise InputError(f"The tokenizer has no language {language!r}.", "Name one of its own with --tgt-lang.")
+    model.generation_config.forced_bos_token_id = number
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from formers.cli import generating, transcripts, writers
 from formers.cli import rows as rows_module
 from formers.cli.report import ProgressLine, exit_codes
 from formers.cli.rows import STDIO, Row, Rows, from_file, from_texts
-from formers.cli.sampling import device_of
+from formers.cli.sampling import device_of, quantize_of
 from formers.cli.writers import Shown, Writer, writing
 from formers.registry import TASK_ALIASES, TASKS, language_pair, task_name
 
@@ -121,6 +121,8 @@ def run(
     revision: Annotated[str | None, _option("Model", "Branch, tag or commit of the model on the hub.")] = None,
     device: Annotated[str | None, _option("Model", "cpu, cuda, cuda:1, mps, or a GPU's number.")] = None,
     dtype: Annotated[str | None, _option("Model", "float32, bfloat16, float16 or auto.")] = None,
+    int8: Annotated[bool, _option("Model", "Load the model with 8 bits a weight.", "--int8")] = False,
+    int4: Annotated[bool, _option("Model", "Load the model with 4 bits a weight.", "--int4")] = False,
     batch_size: Annotated[
         int | None, _option("Model", "Texts a batch (default: chosen by their lengths).", "--batch-size", "-b", min=1)
     ] = None,
@@ -249,6 +251,7 @@ def run(
         "revision": revision,
         "device": None if device is None else device_of(device),
         "dtype": dtype,
+        "quantize": quantize_of(int8, int4),
         "batch_size": batch_size,
     }
     terminal = output == STDIO and sys.stdout.isatty()

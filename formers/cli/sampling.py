@@ -32,3 +32,10 @@ def settings_of(
 def device_of(name: str) -> str | int:
     """A device as its name or its number."""
     return int(name) if name.lstrip("-").isdigit() else name
+
+
+def quantize_of(int8: bool, int4: bool) -> str | None:
+    """What the flags --int8 and --int4 ask for."""
+    if int8 and int4:
+        raise InputError("Both --int8 and --int4 were given.", "Give one of them.")
+    return "int8" if int8 else "int4" if int4 else None

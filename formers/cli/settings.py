@@ -55,6 +55,11 @@ class Run:
     columns: list[str] | None = None
     subset: str | None = None
     max_length: int | None = None
+    max_target_length: int | None = None
+    source_prefix: str | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    num_beams: int | None = None
     line_by_line: bool = False
     mlm_probability: float = 0.15
     validation_share: float = 0.1
@@ -83,12 +88,17 @@ _HELP = {
         "task": f"One of {', '.join(TRAINABLE)} (default: detected).",
         "text_column": "Column of the texts, or of lists of words.",
         "pair_column": "Column of the second texts.",
-        "label_column": "Column of the labels; several columns of 0 or 1: A,B,C.",
+        "label_column": "Column of the labels, or of the texts to write; several columns of 0 or 1: A,B,C.",
         "label_names": "Names of the labels, in their order: A,B,C.",
         "format": "csv, tsv, jsonl, parquet or txt, where no file name says it.",
         "columns": "Names of the columns, for CSV and TSV whose first line has none: A,B,C.",
         "subset": "One of several datasets of a hub repository.",
         "max_length": "Longest input in tokens (default: the model's, at most 512).",
+        "max_target_length": "Longest text that is written, in tokens (default: 128).",
+        "source_prefix": "What stands before each text that is read (default: what the model wants for the task).",
+        "src_lang": "translation: the language of the texts, as en_XX, for models of several.",
+        "tgt_lang": "translation: the language that is written.",
+        "num_beams": "Beams of the texts that are written in evaluation (default: 1).",
         "line_by_line": "Language modeling: each line or text is an example of its own.",
         "mlm_probability": "fill-mask: share of the tokens that are masked.",
         "validation_share": "Share of the training data to evaluate on, where no split is for it.",

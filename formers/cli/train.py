@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 # A run that is continued must have these as it was started.
-_FIXED = ("data", "model", "task", "text_column", "pair_column", "label_column", "max_length", "seed")
+_FIXED = (
+    *("data", "model", "task", "text_column", "pair_column", "label_column", "max_length", "seed"),
+    *("max_target_length", "source_prefix", "src_lang", "tgt_lang"),
+)
 
 
 def train(**given: Any) -> None:
@@ -73,10 +76,14 @@ def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> Non
     names, named = _classes(run, plan, usable, flags, config)
     splits = _splits(usable, run, plan, seed)
 
-    tokenizer = prepare.tokenizer_for(str(run.model), plan, run.revision)
+    tokenizer = prepare.tokenizer_for(run, plan)
+    prefix = prepare.prefix_for(run, plan, config)
     length = run.max_length or examples.longest_input(tokenizer, config)
     declared = examples.declared_names(splits[TRAIN], plan.labels[0]) if len(plan.labels) == 1 else None
-    how = examples.Examples(plan, names, tokenizer, length, declared, flags, run.line_by_line, named, cache)
+    target = defaults.target_length(run)
+    how = examples.Examples(
+        plan, names, tokenizer, length, declared, flags, run.line_by_line, named, cache, target, prefix
+    )
     run = replace(
         run,
         task=plan.task,
@@ -84,6 +91,8 @@ def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> Non
         pair_column=plan.pair,
         label_column=list(plan.labels) or None,
         max_length=length,
+        max_target_length=target if recipe.writes else run.max_target_length,
+        source_prefix=prefix or run.source_prefix,
         output_dir=str(folder),
     )
     args = defaults.completed(args, recipe, run)
@@ -91,7 +100,7 @@ def _train(run: Run, training: dict[str, Any], folder: Path, cache: Path) -> Non
     data = {name: how.of(table, name) for name, table in splits.items()}
     if plan.task not in (MASKED, CAUSAL) and (many := examples.cut(data[TRAIN], length)):
         say(f"{many:,} of {len(data[TRAIN]):,} texts of train reach --max-length {length}; what is beyond is cut")
-    model = fitting.load(run, recipe, named, seed)
+    model = fitting.load(run, recipe, named, seed, tokenizer)
     with fitting.interruptible() as stop:
         trainer = fitting.trainer(run, args, model, how, data, stop)
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,8 +161,9 @@ def usage(plan: Plan, recipe: examples.Recipe, run: Run, tokenizer: Any) -> str:
         return (
             f"formers run {recipe.pipeline} --input {file} --column {plan.text!r} --pair-column {plan.pair!r} {model}"
         )
+    languages = "".join(f" --{end}-lang {name}" for end, name in (("src", run.src_lang), ("tgt", run.tgt_lang)) if name)
     text = f"A {tokenizer.mask_token} of words." if plan.task == MASKED else "A text."
-    return f'formers run {recipe.pipeline} "{text}" {model}'
+    return f'formers run {recipe.pipeline} "{text}" {model}{languages}'
 
 
 def _output(run: Run) -> Path:
