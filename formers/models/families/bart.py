@@ -202,24 +202,21 @@ def wrap_right(labels: Tensor, config: PreTrainedConfig) -> Tensor:
     return shifted
 
 
-def rules(config: Any) -> list[Rule]:
-    """The keys of either half."""
-    layer = "layers.{}."
-    return [
-        Rename("embed_positions", "embeddings.positions"),
-        Rename("layernorm_embedding", "embeddings.norm"),
-        Rename(layer + "self_attn.out_proj", layer + "self_attn.o_proj"),
-        Rename(layer + "self_attn_layer_norm", layer + "attn_norm"),
-        Rename(layer + "encoder_attn.out_proj", layer + "cross.attention.o_proj"),
-        Rename(layer + "encoder_attn", layer + "cross.attention"),
-        Rename(layer + "encoder_attn_layer_norm", layer + "cross.norm"),
-        Rename(layer + "fc1", layer + "mlp.up_proj"),
-        Rename(layer + "fc2", layer + "mlp.down_proj"),
-        Rename(layer + "final_layer_norm", layer + "mlp_norm"),
-        Rename("layer_norm", "norm"),
-    ]
-
-
+_LAYER = "layers.{}."
+# The keys of either half.
+BLOCKS: tuple[Rule, ...] = (
+    Rename("embed_positions", "embeddings.positions"),
+    Rename("layernorm_embedding", "embeddings.norm"),
+    Rename(_LAYER + "self_attn.out_proj", _LAYER + "self_attn.o_proj"),
+    Rename(_LAYER + "self_attn_layer_norm", _LAYER + "attn_norm"),
+    Rename(_LAYER + "encoder_attn.out_proj", _LAYER + "cross.attention.o_proj"),
+    Rename(_LAYER + "encoder_attn", _LAYER + "cross.attention"),
+    Rename(_LAYER + "encoder_attn_layer_norm", _LAYER + "cross.norm"),
+    Rename(_LAYER + "fc1", _LAYER + "mlp.up_proj"),
+    Rename(_LAYER + "fc2", _LAYER + "mlp.down_proj"),
+    Rename(_LAYER + "final_layer_norm", _LAYER + "mlp_norm"),
+    Rename("layer_norm", "norm"),
+)
 LOGITS: tuple[Rule, ...] = (Rename("final_logits_bias", "head.bias"), Rename("lm_head", "head.output"))
 HEADS: Mapping[str, tuple[Rule, ...]] = {
     "ForCausalLM": LOGITS[1:],
@@ -243,8 +240,8 @@ def bart(
     return encoder_decoder(
         config,
         spec,
-        encoder=rules,
-        decoder=rules,
+        encoder=lambda values: BLOCKS,
+        decoder=lambda values: BLOCKS,
         base_prefix="model",
         head_rules=HEADS,
         ignored=("*encoder.version", "*decoder.version"),

@@ -7,6 +7,7 @@ from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from formers.configuration import PreTrainedConfig, config_dataclass
+from formers.models.families.bart import BLOCKS
 from formers.models.keys import Rename, Rule, prefixed
 from formers.models.spec import Definition, HeadSpec, ModelSpec
 from formers.models.speech import FrameEmbeddings
@@ -111,28 +112,8 @@ def _encoder_spec(config: WhisperConfig) -> ModelSpec:
     return half
 
 
-_LAYER = "layers.{}."
-_BLOCKS: tuple[Rule, ...] = (
-    Rename("embed_positions", "embeddings.positions"),
-    Rename(_LAYER + "self_attn.out_proj", _LAYER + "self_attn.o_proj"),
-    Rename(_LAYER + "self_attn_layer_norm", _LAYER + "attn_norm"),
-    Rename(_LAYER + "fc1", _LAYER + "mlp.up_proj"),
-    Rename(_LAYER + "fc2", _LAYER + "mlp.down_proj"),
-    Rename(_LAYER + "final_layer_norm", _LAYER + "mlp_norm"),
-    Rename("layer_norm", "norm"),
-)
-_ENCODER: tuple[Rule, ...] = (
-    Rename("conv1", "embeddings.conv1"),
-    Rename("conv2", "embeddings.conv2"),
-    *_BLOCKS,
-)
-_DECODER: tuple[Rule, ...] = (
-    Rename("embed_tokens", "embeddings.tokens"),
-    Rename(_LAYER + "encoder_attn.out_proj", _LAYER + "cross.attention.o_proj"),
-    Rename(_LAYER + "encoder_attn_layer_norm", _LAYER + "cross.norm"),
-    Rename(_LAYER + "encoder_attn", _LAYER + "cross.attention"),
-    *_BLOCKS,
-)
+_ENCODER: tuple[Rule, ...] = (Rename("conv1", "embeddings.conv1"), Rename("conv2", "embeddings.conv2"), *BLOCKS)
+_DECODER: tuple[Rule, ...] = (Rename("embed_tokens", "embeddings.tokens"), *BLOCKS)
 _HEADS: Mapping[str, tuple[Rule, ...]] = dict.fromkeys(
     ("ForCausalLM", "ForConditionalGeneration"), (Rename("proj_out", "head.output"),)
 )
