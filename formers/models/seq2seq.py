@@ -1,4 +1,4 @@
-"""Encoder–decoders: an encoder, a decoder that reads its states, and the heads on the decoder.
+"""Encoder–decoders without a head: an encoder, and a decoder that reads its states.
 
 Shapes: B sequences, S tokens of the encoder, T of the decoder, W width, V vocabulary.
 """
@@ -58,6 +58,12 @@ class Seq2SeqModel(PreTrainedModel):
         self.encoder = self.encoder_class(config)
         self.decoder = self.decoder_class(config)
         self.post_init()
+
+    def prepare(self) -> None:
+        """A few steps of the decoder are reason enough to compile the encoder too."""
+        stepped, stacked = self.decoder.stepped, self.encoder.stacked
+        if stepped is not None and stacked is not None:
+            stepped.beside.bring(stacked.beside)
 
     def get_encoder(self) -> EncoderModel:
         """The encoder: ids (B, S) to hidden states."""

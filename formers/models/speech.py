@@ -66,7 +66,7 @@ class FrameEmbeddings(nn.Module):
         return x.transpose(1, 2) + self.positions.weight
 
     def forward(self, states: Tensor, positions: Tensor | None, token_types: Tensor | None) -> Tensor:
-        """Flat states (T, W) as they are, but for dropout."""
+        """Flat states (N, W) as they are, but for dropout."""
         return dropout(states, self.dropout, self.training)
 
 

@@ -243,7 +243,7 @@ def run(
     trainer.eval_dataloader = loader
     begin = time.perf_counter()
     tokens = 0 if by_batch or "loss" in args.include_for_metrics else _together_up_to(trainer)
-    if tokens and not (args.torch_compile or args.bf16 or args.fp16):
+    if tokens and not (args.torch_compile or args.bf16):
         model.for_inference()
     evaluation = Evaluation(
         loader,
