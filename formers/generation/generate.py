@@ -245,6 +245,14 @@ def _search(model: Any, made: Plan, call: Call) -> Search:
     return TokenByToken(made)
 
 
+def _shown(step: Step, made: Plan) -> list[int]:
+    """The tokens of a step: all of a single text, otherwise one a row, padding where the row has ended."""
+    if len(made.rows) == 1:
+        return step.tokens
+    shown = dict(zip(step.rows, step.tokens, strict=True))
+    return [shown.get(row.index, made.pad) for row in made.rows]
+
+
 def _watched(search: Search, made: Plan, streamer: BaseStreamer | None, whole: bool) -> list[Step]:
     """All steps, shown to the streamer; an interrupt ends them early, or is raised where they must be whole."""
     kept: list[Step] = []
@@ -259,9 +267,8 @@ def _watched(search: Search, made: Plan, streamer: BaseStreamer | None, whole: b
                 if keep:
                     kept.append(step)
                 if streamer is not None:
-                    shown = dict(zip(step.rows, step.tokens, strict=True))
                     with torch.inference_mode(False):
-                        streamer.put(torch.tensor([shown.get(row.index, made.pad) for row in made.rows]))
+                        streamer.put(torch.tensor(_shown(step, made)))
     except KeyboardInterrupt:
         if whole:
             raise

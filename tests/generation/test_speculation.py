@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import formers
 from formers.errors import InputError
 from formers.generation import generate
 from formers.generation.speculation import PromptLookup
+from formers.generation.streamers import BaseStreamer
 from tests.generation.reference import ours
 from tests.generation.toy import Toy
 
@@ -47,6 +49,22 @@ def test_right_guesses_save_forwards() -> None:
     settings["num_assistant_tokens_schedule"] = "heuristic"
     generate(heuristic, PROMPT, max_new_tokens=30, assistant_model=Toy(seed=4), **settings)
     assert len(heuristic.calls) < 5
+
+
+def test_a_streamer_gets_all_tokens() -> None:
+    class Kept(BaseStreamer):
+        def __init__(self) -> None:
+            self.tokens: list[int] = []
+
+        def put(self, value: Tensor) -> None:
+            self.tokens.extend(value.flatten().tolist())
+
+        def end(self) -> None:
+            pass
+
+    kept = Kept()
+    made = generate(Toy(seed=4), PROMPT, max_new_tokens=30, assistant_model=Toy(seed=4), streamer=kept)
+    assert kept.tokens == made[0].tolist()
 
 
 def test_lookup_finds_what_came_after() -> None:
