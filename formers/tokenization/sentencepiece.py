@@ -15,6 +15,10 @@ from formers.errors import ConfigError, UnsupportedError
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 _UNIGRAM, _BPE = 1, 2
+# Numbers of fields: of the model, of its trainer's settings and of its normalizer's.
+_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+_KIND, _SPACE_AS_SUFFIX, _BYTE_FALLBACK, _UNK_SURFACE = 3, 24, 35, 44
+_CHARSMAP, _DUMMY_PREFIX, _EXTRA_WHITESPACES, _ESCAPE_WHITESPACES = 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,20 @@ def _model(data: bytes, name: str) -> SentencePieceModel:
     for number, value in _fields(data):
         if not isinstance(value, bytes):
             continue
-        if number == 1:
+        if number == _PIECES:
             text, score, role = _piece(value)
             roles.setdefault(role, []).append(text)
             if role == _UNKNOWN:
                 unk_id = len(pieces)
             pieces.append((text, score))
-        elif number == 2:
+        elif number == _TRAINER:
             trainer.update(_fields(value))
-        elif number == 3:
+        elif number == _NORMALIZER:
             normalizer.update(_fields(value))
     if not pieces:
         raise ValueError("it holds no pieces")
-    kind, charsmap, surface = trainer.get(3, _UNIGRAM), normalizer.get(2, b""), trainer.get(44)
+    kind, surface = trainer.get(_KIND, _UNIGRAM), trainer.get(_UNK_SURFACE)
+    charsmap = normalizer.get(_CHARSMAP, b"")
     if kind not in (_UNIGRAM, _BPE):
         raise UnsupportedError(
             f"{name} is a SentencePiece model of words or characters, not of the kinds Unigram and BPE.",
@@ -93,12 +98,12 @@ def _model(data: bytes, name: str) -> SentencePieceModel:
         kind == _BPE,
         frozenset(roles.get(_BYTE, ())),
         frozenset(roles.get(_UNUSED, ())),
-        byte_fallback=bool(trainer.get(35, False)),
-        space_as_suffix=bool(trainer.get(24, False)),
+        byte_fallback=bool(trainer.get(_BYTE_FALLBACK, False)),
+        space_as_suffix=bool(trainer.get(_SPACE_AS_SUFFIX, False)),
         unk_surface=surface.decode("utf-8") if isinstance(surface, bytes) else SentencePieceModel.unk_surface,
-        add_dummy_prefix=bool(normalizer.get(3, True)),
-        remove_extra_whitespaces=bool(normalizer.get(4, True)),
-        escape_whitespaces=bool(normalizer.get(5, True)),
+        add_dummy_prefix=bool(normalizer.get(_DUMMY_PREFIX, True)),
+        remove_extra_whitespaces=bool(normalizer.get(_EXTRA_WHITESPACES, True)),
+        escape_whitespaces=bool(normalizer.get(_ESCAPE_WHITESPACES, True)),
     )
 
 

@@ -25,6 +25,10 @@ from formers.tokenization.ties import Ties
 _SPACE = "▁"  # what SentencePiece writes for a space
 _RUNS = re.compile(" |[^ ]+")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+# What SentencePiece takes off the least probable piece's score for a character in no piece, and off user symbols'.
+_UNKNOWN_PENALTY, _SYMBOL_PENALTY = 10.0, 0.1
+# Of a unit of the trie: the byte that it stands for, with a sign that marks values; and a value's bits.
+_LABEL, _VALUE = 0x800000FF, 0x7FFFFFFF
 
 
 class Charsmap:
@@ -46,12 +50,12 @@ class Charsmap:
         node = _children(units[0])
         for place in range(start, len(data)):
             node ^= data[place]
-            if node >= len(units) or units[node] & 0x800000FF != data[place]:
+            if node >= len(units) or units[node] & _LABEL != data[place]:
                 break
             unit = units[node]
             node ^= _children(unit)
             if unit >> 8 & 1:
-                found = place + 1 - start, units[node] & 0x7FFFFFFF
+                found = place + 1 - start, units[node] & _VALUE
         if found is None:
             return None
         length, at = found
@@ -62,13 +66,14 @@ class Charsmap:
         node = _children(self._units[0])
         for byte in char.encode("utf-8"):
             node ^= byte
-            if node >= len(self._units) or self._units[node] & 0x800000FF != byte:
+            if node >= len(self._units) or self._units[node] & _LABEL != byte:
                 return False
             node ^= _children(self._units[node])
         return True
 
 
 def _children(unit: int) -> int:
+    """How far the children of a unit lie from it, to be combined with it by exclusive or."""
     return unit >> 10 << ((unit & 1 << 9) >> 6)
 
 
@@ -264,6 +269,6 @@ def _unigram(model: SentencePieceModel) -> tuple[Tokenizer, Ties]:
     normal = [score for piece, score in scores.items() if piece[:1] != " " and piece not in symbols] or [0.0]
     # SentencePiece takes what the user defined before other pieces, by a score that no combination of them reaches.
     best = max(normal)
-    scores.update({symbol: len(symbol.encode("utf-8")) * best - 0.1 for symbol in symbols})
+    scores.update({symbol: len(symbol.encode("utf-8")) * best - _SYMBOL_PENALTY for symbol in symbols})
     engine = Tokenizer(Unigram(list(scores.items()), unk_id=model.unk_id, byte_fallback=False))
-    return engine, Ties(scores, min(normal) - 10.0)
+    return engine, Ties(scores, min(normal) - _UNKNOWN_PENALTY)

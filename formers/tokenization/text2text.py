@@ -17,6 +17,7 @@ from formers.tokenization.tokenizer import PreTrainedTokenizerFast
 
 Special = Callable[[str], tuple[str, int]]
 _SENTINEL = "<extra_id_"
+_UNUSED_SCORE = -100.0  # lower than that of any piece, so that no text is cut into it
 
 
 def sentinels(count: int) -> list[str]:
@@ -57,7 +58,7 @@ def _pegasus(vocabulary: Vocabulary, special: Mapping[str, str], options: Mappin
         first = [special["pad_token"], special["eos_token"], options["mask_token_sent"]]
         first += [special.get("mask_token")] if options["offset"] else []
         named = [(token, 0.0) for token in first if token is not None]
-        unused = [(token, -100.0) for token in _unused(options)]
+        unused = [(token, _UNUSED_SCORE) for token in _unused(options)]
         pieces = [*named, *unused, *pieces[2:]]
     # What the user defined is a piece like the others here.
     engine = build.unigram(pieces, replace(vocabulary, user_defined=[]), special["unk_token"])
