@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import typer
+
 from formers.errors import InputError
 
 # Flags that choose among tokens to draw from.
@@ -37,5 +39,5 @@ def device_of(name: str) -> str | int:
 def quantize_of(int8: bool, int4: bool) -> str | None:
     """What the flags --int8 and --int4 ask for."""
     if int8 and int4:
-        raise InputError("Both --int8 and --int4 were given.", "Give one of them.")
+        raise typer.BadParameter("It was given with --int8: give one of them.", param_hint="--int4")
     return "int8" if int8 else "int4" if int4 else None

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from formers.errors import InputError
 from formers.layers.dropout import dropout as drop
+from formers.layers.int8 import Int8Joint, Int8Linear
 from formers.layers.layout import Queries, Rectangle, Run
 from formers.layers.linear import JointWeight, Linear, Packing
 from formers.layers.positions import rotate
@@ -135,12 +136,17 @@ class SelfAttention(nn.Module):
         self.v_proj = Linear(spec.width, inner, bias=spec.attention_bias)
         self.o_proj = Linear(inner, spec.width, bias=spec.attention_bias)
         self.joint: JointWeight | None = None
+        self.integers: Int8Joint | None = None
 
     def pack(self, packing: Packing | None = None) -> None:
         """Join the three input projections into one product for inference."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
         if all(type(part) is Linear for part in parts) and self.q_proj.weight.device.type == "cpu":
             self.joint = JointWeight.packed(parts, packing, self.joint)
+        named = self.named_children()
+        integers = [part for name, part in named if isinstance(part, Int8Linear) and name != "o_proj"]
+        if len(integers) == len(parts):
+            self.integers = Int8Joint(integers)
 
     def joined(self) -> Sequence[nn.Module]:
         """The projections that `pack` has joined."""
@@ -149,17 +155,18 @@ class SelfAttention(nn.Module):
     def project(self, x: Tensor, queries: Queries | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (T or B, heads, D), keys and values (T, heads, D) of x (T, W)."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        if self.joint is None or torch.is_grad_enabled() or not self.joint.holds(parts):
+        joint = self.integers or self.joint
+        if joint is None or torch.is_grad_enabled() or not joint.holds(parts):
             q = self.q_proj(x if queries is None else x[queries.places])
             k, v = self.k_proj(x), self.v_proj(x)
         elif queries is None:
-            q, k, v = self.joint(x, 0).chunk(3, dim=-1)
-        elif self.joint.compacted(x):
-            q, k, v = self.joint(x, 0).chunk(3, dim=-1)
+            q, k, v = joint(x, 0).chunk(3, dim=-1)
+        elif joint.compacted(x):
+            q, k, v = joint(x, 0).chunk(3, dim=-1)
             q = q[queries.places]
         else:
             q = self.q_proj(x[queries.places])
-            k, v = self.joint(x, 1).chunk(2, dim=-1)
+            k, v = joint(x, 1).chunk(2, dim=-1)
         shape = (self.heads, self.head_dim)
         return q.unflatten(-1, shape), k.unflatten(-1, shape), v.unflatten(-1, shape)
 
@@ -197,7 +204,7 @@ class SelfAttention(nn.Module):
 
         With few tokens the calls between the products would cost as much as these.
         """
-        joint = self.joint
+        joint = self.integers or self.joint
         if joint is None or torch.is_grad_enabled() or len(context.runs) != 1 or context.function is not sdpa:
             return None
         run = context.runs[0]

@@ -46,6 +46,7 @@ def pipeline(
     device_map: str | torch.device | Mapping[str, Any] | None = None,
     dtype: str | torch.dtype | None = "auto",
     torch_dtype: str | torch.dtype | None = None,
+    quantize: str | None = None,
     trust_remote_code: bool | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     pipeline_class: type[Pipeline[Any]] | None = None,
@@ -70,6 +71,7 @@ def pipeline(
         device_map: as in `from_pretrained`, instead of `device`.
         dtype, torch_dtype: data type to compute in. "auto" is the checkpoint's own where the device is fast in it, else
             float32; a loaded model stays as it is.
+        quantize: "int8" or "int4", as in `from_pretrained`, for a model that is named.
         trust_remote_code: accepted; changes nothing, since code from model folders is never run.
         model_kwargs: further arguments of the model's `from_pretrained`.
         pipeline_class: a class of your own instead of the task's.
@@ -93,7 +95,8 @@ def pipeline(
             "A tokenizer or a configuration is given without a model.", "Pass the model that it belongs to."
         )
     source = {"revision": revision, "token": token, "local_files_only": local_files_only, "cache_dir": cache_dir}
-    loading: dict[str, Any] = {**source, **_once(model_kwargs, source)}
+    asked = {**source, "quantize": quantize}
+    loading: dict[str, Any] = {**asked, **_once(model_kwargs, asked)}
     if task is None:
         task = _task_of(model, Source(**{name: loading[name] for name in _SOURCE if name in loading}))
     kind = check_task(task)
@@ -107,14 +110,15 @@ def pipeline(
     made = isinstance(model, (str, PathLike))
     loaded: Any = model
     if made:
-        asked = device_map if device_map is not None else loading.get("device_map")
-        loading["device_map"] = resolve_device(device) if asked is None else asked
+        places = device_map if device_map is not None else loading.get("device_map")
+        wanted = "cpu" if device is None and loading["quantize"] is not None else device
+        loading["device_map"] = resolve_device(wanted) if places is None else places
         loading["dtype"] = chosen
         auto = getattr(import_module("formers.models.auto"), TASKS[kind].auto)
         loaded = auto.from_pretrained(model, **loading, **({} if config is None else {"config": config}))
-    elif model_kwargs or not isinstance(config, (str, PathLike, type(None))):
+    elif model_kwargs or quantize is not None or not isinstance(config, (str, PathLike, type(None))):
         raise InputError(
-            "A loaded model is given with model_kwargs or a configuration.", "Pass the model's name instead."
+            "A loaded model is given with quantize, model_kwargs or a configuration.", "Pass the model's name instead."
         )
     build = pipeline_class or _class_of(kind)
     return build(
