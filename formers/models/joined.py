@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from formers.configuration import PreTrainedConfig
+from formers.errors import InputError
 from formers.layers.cross import CrossMemory
 from formers.layers.linear import Linear
 from formers.models.base import PreTrainedModel
@@ -61,11 +62,21 @@ class EncoderDecoder(Seq2SeqForConditionalGeneration):
         decoder_pretrained_model_name_or_path: str | PathLike[str],
         **values: Any,
     ) -> _Self:
-        """A model of two models' weights, its cross-attention new; keywords are values of its configuration."""
+        """A model of two models' weights, its cross-attention new; keywords are values of its configuration.
+
+        Those that begin with encoder_ or decoder_ (but decoder_start_token_id) are values of that half's.
+        """
         from formers.models.auto import AutoConfig, decoder_heads, model_class
 
         names = encoder_pretrained_model_name_or_path, decoder_pretrained_model_name_or_path
-        configs = [AutoConfig.from_pretrained(name) for name in names]
+        own: dict[str, dict[str, Any]] = {"encoder": {}, "decoder": {}}
+        for name in [each for each in values if each != "decoder_start_token_id"]:
+            half, _, value = name.partition("_")
+            if value in ("model", "config") and half in own:
+                raise InputError(f"{name}= was given.", f"Save it into a folder, and pass that as the {half}.")
+            if value and half in own:
+                own[half][value] = values.pop(name)
+        configs = [AutoConfig.from_pretrained(name, **own[half]) for name, half in zip(names, own, strict=True)]
         joined: Any = cls.config_class
         model = cls(joined.from_encoder_decoder_configs(*configs, **values))
         config: Any = model.config

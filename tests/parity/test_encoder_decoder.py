@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file
 
 import formers
-from formers.errors import ConfigError
+from formers.errors import ConfigError, InputError
 from tests.parity.pairs import close, scramble
 
 BERT = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
@@ -116,6 +116,13 @@ def test_made_of_two_berts(head: str, tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in old)
     assert mine(IDS, MASK, labels=LABELS.clamp(max=49)).loss.isfinite()
     assert mine.generate(IDS, attention_mask=MASK, max_new_tokens=4).shape[0] == 3
+    changed = formers.EncoderDecoderModel.from_encoder_decoder_pretrained(
+        *names, decoder_hidden_dropout_prob=0.3, encoder_num_hidden_layers=1, decoder_start_token_id=1
+    ).config
+    assert (changed.decoder.hidden_dropout_prob, changed.encoder.hidden_dropout_prob) == (0.3, 0.1)
+    assert (changed.encoder.num_hidden_layers, changed.decoder_start_token_id) == (1, 1)
+    with pytest.raises(InputError, match=r"encoder_model= was given\. Save it"):
+        formers.EncoderDecoderModel.from_encoder_decoder_pretrained(*names, encoder_model=mine)
 
 
 @torch.no_grad()
