@@ -16,7 +16,7 @@ from formers.layers.cross import CrossMemory
 from formers.models.base import PreTrainedModel
 from formers.models.decoder import Decoded, DecoderModel
 from formers.models.generative import GenerativeModel, VocabularyHead
-from formers.models.heads import IGNORED, OutputHead, class_loss, classification_loss, labels_padding, span_loss
+from formers.models.heads import IGNORED, OutputHead, class_loss, classification_loss, labels_padding, spans
 from formers.outputs import (
     CausalLMOutputWithCrossAttentions,
     CausalLMOutputWithPast,
@@ -249,12 +249,8 @@ class DecoderForQuestionAnswering(DecoderWithHead):
             output_hidden_states,
             keep_padding=start_positions is not None,
         )
-        both = decoded.layout.scatter(self.head(decoded.flat))
-        start, end = (part.squeeze(-1).contiguous() for part in both.split(1, dim=-1))
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = span_loss(start, end, start_positions, end_positions)
-        return self.finish(QuestionAnsweringModelOutput(loss, start, end, *_states(decoded)), return_dict)
+        found = spans(decoded.layout.scatter(self.head(decoded.flat)), start_positions, end_positions)
+        return self.finish(QuestionAnsweringModelOutput(*found, *_states(decoded)), return_dict)
 
 
 def _only_if_given(use_cache: bool | None, past: Cache | None) -> bool:

@@ -18,7 +18,7 @@ from formers.models.heads import (
     labels_padding,
     next_token_loss,
     pool,
-    span_loss,
+    spans,
 )
 from formers.models.spec import Pooling, Transform
 from formers.outputs import (
@@ -299,11 +299,8 @@ class ForQuestionAnswering(EncoderWithHead):
             output_hidden_states,
             keep_padding=start_positions is not None,
         )
-        start, end = (part.squeeze(-1).contiguous() for part in self.head(encoded.padded()).split(1, dim=-1))
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = span_loss(start, end, start_positions, end_positions)
-        return self.finish(_with_states(QuestionAnsweringModelOutput(loss, start, end), encoded), return_dict)
+        found = spans(self.head(encoded.padded()), start_positions, end_positions)
+        return self.finish(_with_states(QuestionAnsweringModelOutput(*found), encoded), return_dict)
 
 
 class _PreTraining(_VocabularyHead):

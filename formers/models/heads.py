@@ -116,12 +116,19 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return class_loss(logits[:, :-1], labels[:, 1:])
 
 
-def span_loss(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Mean cross entropy of the two ends (B, S); places outside the sequence are ignored."""
-    length = start_logits.shape[1]
-    ends = ((start_logits, start), (end_logits, end))
-    first, last = (class_loss(logits, places.clamp(0, length), ignored=length) for logits, places in ends)
-    return (first + last) / 2
+def spans(logits: Tensor, start: Tensor | None, end: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Logits (B, S, 2) as those of the two ends, (B, S) each, before them their loss where both places (B) are given.
+
+    That is the mean cross entropy; places outside the sequence are ignored.
+    """
+    starts, ends = (part.squeeze(-1).contiguous() for part in logits.split(1, dim=-1))
+    if start is None or end is None:
+        return None, starts, ends
+    length = logits.shape[1]
+    first, last = (
+        class_loss(part, places.clamp(0, length), ignored=length) for part, places in ((starts, start), (ends, end))
+    )
+    return (first + last) / 2, starts, ends
 
 
 def discriminator_loss(logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:

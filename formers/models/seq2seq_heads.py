@@ -15,7 +15,7 @@ from formers.models.base import PreTrainedModel
 from formers.models.decoder import DecoderModel
 from formers.models.encoder import EncoderModel
 from formers.models.generative import GenerativeModel, VocabularyHead
-from formers.models.heads import OutputHead, class_loss, classification_loss, labels_padding, span_loss
+from formers.models.heads import OutputHead, class_loss, classification_loss, labels_padding, spans
 from formers.models.seq2seq import Seq2SeqModel
 from formers.outputs import (
     Seq2SeqLMOutput,
@@ -265,9 +265,5 @@ class Seq2SeqForQuestionAnswering(Seq2SeqWithHead):
             output_hidden_states,
             keep_padding=trained,
         )
-        logits = both.decoded.layout.scatter(self.head(both.decoded.flat))
-        start, end = (part.squeeze(-1).contiguous() for part in logits.split(1, dim=-1))
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = span_loss(start, end, start_positions, end_positions)
-        return self.finish(Seq2SeqQuestionAnsweringModelOutput(loss, start, end, **both.states()), return_dict)
+        found = spans(both.decoded.layout.scatter(self.head(both.decoded.flat)), start_positions, end_positions)
+        return self.finish(Seq2SeqQuestionAnsweringModelOutput(*found, **both.states()), return_dict)
