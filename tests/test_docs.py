@@ -9,6 +9,7 @@ import wave
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from formers.training.arguments import TrainingArguments
 from tests.pipelines import speech, text2text
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 # What a page's snippet takes for granted, by the page and the snippet's number.
@@ -57,8 +58,8 @@ class Snippet(NamedTuple):
 
 def snippets(page: Path) -> Iterator[Snippet]:
     text = page.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield Snippet(page.name, text.count("\n", 0, found.start()) + 1, found[1], found[2])
+    for found in re.finditer(r"^ *```(\w*)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        yield Snippet(page.name, text.count("\n", 0, found.start()) + 1, found[1], dedent(found[2]))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).mkdir(parents=True)
     speech.made(root / "openai" / "whisper-tiny.en")
     _write_llama(root / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    transformers.BertModel(transformers.BertConfig(vocab_size=200, **sizes)).save_pretrained(root / "bert-base-uncased")
     with wave.open(str(root / "meeting.wav"), "wb") as file:
         file.setparams((1, 2, speech.RATE, 0, "NONE", "not compressed"))
         file.writeframes((np.clip(speech.sound(3), -1, 1) * 32767).astype("<i2").tobytes())
