@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.generation import LONG
 from benchmarks.seq2seq import SHAPES
 from benchmarks.table import FLOOR, OURS, Bar, Comparison
 from benchmarks.timing import Contender
@@ -240,7 +241,11 @@ BENCHMARKS = (
     ),
     Benchmark(
         "decode",
-        {**_pipelines("decode", "float32", "1"), CTRANSLATE2: _worker("decode_ctranslate2", "1")},
+        {
+            **_pipelines("decode", "float32", "1"),
+            CTRANSLATE2: _worker("decode_ctranslate2", "1"),
+            FLOOR: _worker("decoder_floor", "1"),
+        },
         (
             Comparison("a step, fp32, one row", (TRANSFORMERS,), Bar("speed", 2)),
             Comparison("against its float32", (CTRANSLATE2,), Bar("speed")),
@@ -256,6 +261,7 @@ BENCHMARKS = (
                 for dtype in ("float32", "bfloat16")
             },
             CTRANSLATE2: _worker("decode_ctranslate2", "8"),
+            FLOOR: _worker("decoder_floor", "8"),
         },
         (
             Comparison("against its float32", (CTRANSLATE2,), Bar("speed")),
@@ -275,7 +281,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "prefill",
-        _pipelines("prefill"),
+        {**_pipelines("prefill"), FLOOR: _worker("decoder_floor", str(LONG))},
         (Comparison("1,024 tokens into the cache", (TRANSFORMERS,), Bar("speed", 1.2)),),
         needs=GENERATION,
     ),

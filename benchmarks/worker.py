@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -110,21 +111,39 @@ def encoder_floor(texts: str, folder: Path) -> Report:
     return {"seconds": encoder_seconds(folder / "model", lengths if texts == "all" else [round(median(lengths))])}
 
 
+def decoder_floor(tokens: str, folder: Path) -> Report:
+    """The floor of one pass of so many tokens, with the weights as the file stores them."""
+    from benchmarks.floor import decoder_seconds
+    from formers import AutoConfig
+    from formers.hub.files import Source, resolve
+    from formers.hub.weights import open_weights
+
+    source = Source(gguf_file=generation.GGUF)
+    weights = open_weights(resolve(folder / "smollm", source))
+    blocks = ((key, weights.blocks(key)) for key in weights.keys())  # noqa: SIM118
+    size = sum(4 * prod(weights.shape(key)) if held is None else held.data.numel() for key, held in blocks)
+    config = AutoConfig.from_pretrained(folder / "smollm", gguf_file=generation.GGUF)
+    return {"seconds": decoder_seconds(config.to_dict(), size, int(tokens))}
+
+
 def machine(folder: Path) -> Report:
     """What the figures were taken on."""
-    from benchmarks.floor import TOKENS, matmul_rate, read_bandwidth
+    import torch
+
+    from benchmarks.floor import TOKENS, encoder_shapes, matmul_rate, read_bandwidth
     from formers.cli.machine import processor, usable_cores
 
     about = processor()
     config = json.loads((folder / "model/config.json").read_text())
-    rate = matmul_rate(config["hidden_size"], config["intermediate_size"])
+    shapes = encoder_shapes(config)
+    rates = [matmul_rate(shapes, dtype) / 1e9 for dtype in (torch.float32, torch.int8)]
     lengths = [len(encoding) for encoding in _engine(folder).encode_batch(_texts(folder, "validation"))]
     return {
         "seconds": 0.0,
         "answer": {
             "processor": f"{_cpu()}, {usable_cores():g} cores, {about['instructions']}",
             "torch threads": about["threads"],
-            "fp32 matmul": f"{rate / 1e9:.0f} GFLOP/s (the model's shapes, {TOKENS:,} tokens)",
+            "products": f"fp32 {rates[0]:.0f} GFLOP/s, int8 {rates[1]:.0f} GOP/s at its shapes, {TOKENS:,} tokens",
             "read bandwidth": f"{read_bandwidth() / 1e9:.0f} GB/s",
             "data": f"{len(lengths):,} sentences of {sum(lengths) / len(lengths):.1f} tokens on average, "
             f"{len(_texts(folder, 'train')):,} lines",
@@ -147,6 +166,7 @@ TASKS: dict[str, Callable[..., Report]] = {
         engine,
         engine_one,
         encoder_floor,
+        decoder_floor,
         generation.decode,
         generation.decode_ctranslate2,
         generation.greedy,
