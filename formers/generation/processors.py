@@ -337,10 +337,10 @@ def _penalised(
     Columns before `starts` and among the first `ignored` do not count, nor do ids beyond the vocabulary.
     """
     vocabulary = scores.shape[-1]
-    columns = torch.arange(ids.shape[1], device=ids.device)
     ids = ids.clamp(max=vocabulary)
     for first in (starts, ignored):
         if first is not None:
+            columns = torch.arange(ids.shape[1], device=ids.device)
             before = columns < (first.to(ids.device)[:, None] if isinstance(first, Tensor) else first)
             ids = ids.masked_fill(before, vocabulary)
     # What does not count goes to a column of its own, which is cut off.
