@@ -143,7 +143,7 @@ def machine(folder: Path) -> Report:
         "answer": {
             "processor": f"{_cpu()}, {usable_cores():g} cores, {about['instructions']}",
             "torch threads": about["threads"],
-            "products": f"fp32 {rates[0]:.0f} GFLOP/s, int8 {rates[1]:.0f} GOP/s at its shapes, {TOKENS:,} tokens",
+            "the model's products": f"fp32 {rates[0]:.0f} GFLOP/s, int8 {rates[1]:.0f} GOP/s, {TOKENS:,} tokens",
             "read bandwidth": f"{read_bandwidth() / 1e9:.0f} GB/s",
             "data": f"{len(lengths):,} sentences of {sum(lengths) / len(lengths):.1f} tokens on average, "
             f"{len(_texts(folder, 'train')):,} lines",
