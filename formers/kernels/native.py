@@ -39,6 +39,18 @@ def load(_typing: Any, address: Any) -> Any:
 
 
 @_operation
+def word(_typing: Any, table: Any, index: Any) -> Any:
+    """A word of a table; the index may be a member of an enumeration."""
+
+    # Not a compiled function: what numba keeps of one names the enumerations of all its callers.
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        address = builder.add(args[0], builder.shl(args[1], ir.Constant(_WORD, 3)))
+        return builder.load(builder.inttoptr(address, _WORD.as_pointer()), typ=_WORD)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@_operation
 def add(_typing: Any, address: Any, value: Any) -> Any:
     """Add to a word that threads share; what it was before."""
 

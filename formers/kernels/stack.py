@@ -17,6 +17,7 @@ from typing import Any
 from numba import cfunc, njit
 
 from formers.kernels import native
+from formers.kernels.native import word
 from formers.kernels.tiles import COLUMNS, ROW, TALLEST, call_tile
 from formers.kernels.vectors import (
     LANES,
@@ -36,12 +37,14 @@ from formers.kernels.vectors import (
     smaller,
     splat,
     store,
+    store_one,
     subtract,
     total,
 )
 
-# Rows that go through the feed-forward layer, or ask in an attention, at a time.
-CHUNK = 8 * TALLEST
+# Rows that go through the feed-forward layer at a time, and that ask in an attention: what lies between two products
+# shall not leave the second cache.
+CHUNK, ASKING = 8 * TALLEST, 4 * TALLEST
 
 
 class Model(IntEnum):
@@ -202,38 +205,62 @@ def product(
     """
     height = -(-rows // -(-rows // TALLEST))
     height += height % 2
+    # Every tile asks for its share of what is needed next: memory answers slower than it can be asked.
+    line = COLUMNS * (2 if half else 4)
+    pace = line * height // rows if rows > height else line
     for number in range(count):
         panel, block = panels + number * apart, out + number * out_step
         ahead = after if number == count - 1 else panel + apart
         for row in range(0, rows, height):
             tall = min(height, rows - row)
             tall += tall % 2
-            target = block + row * ROW
-            call_tile(tile, half, tall, x + row * ROW, step, inputs, panel, bias + number * bias_step, target, ahead)
+            target, b = block + row * ROW, bias + number * bias_step
+            call_tile(tile, half, tall, x + row * ROW, step, inputs, panel, b, target, ahead, pace)
             if activation:
                 activate(activation, target, tall * (COLUMNS // LANES))
-            ahead = panel
+            ahead += pace * inputs
 
 
 @njit(nogil=True, cache=True)
-def softmax(scores: int, step: int, rows: int, columns: int, scale: Any) -> None:
-    """The softmax of scaled scores, in their place."""
-    for row in range(scores, scores + rows * ROW, ROW):
+def weigh(scores: int, step: int, rows: int, columns: int, scale: Any, shares: int) -> None:
+    """exp(scaled scores - their largest) in the place of scores; by what a row's sums are to be multiplied to `shares`.
+
+    Together that is the softmax.
+    """
+    whole, scale_ = columns // COLUMNS, splat(scale)
+    for row in range(rows):
+        line = scores + row * ROW
+        rest, left = line + whole * step, columns % COLUMNS
         top = splat(-math.inf)
-        for column in range(0, columns, LANES):
-            x = load(row + column // COLUMNS * step + column % COLUMNS * 4)
-            top = larger(first(x, columns - column, top), top)
-        top, sum_ = splat(highest(top)), splat(0.0)
-        for column in range(0, columns, LANES):
-            place = row + column // COLUMNS * step + column % COLUMNS * 4
-            x = exponential(multiply(subtract(load(place), top), splat(scale)))
-            x = first(x, columns - column, splat(0.0))
-            sum_ = add(sum_, x)
+        for block in range(whole):
+            place = line + block * step
+            top = larger(larger(load(place), load(place + _VECTOR)), top)
+        for column in range(0, left, LANES):
+            top = larger(first(load(rest + column * 4), left - column, top), top)
+        top, sum_, other = splat(highest(top)), splat(0.0), splat(0.0)
+        for block in range(whole):
+            place = line + block * step
+            x = exponential(multiply(subtract(load(place), top), scale_))
+            y = exponential(multiply(subtract(load(place + _VECTOR), top), scale_))
+            sum_, other = add(sum_, x), add(other, y)
             store(place, x)
-        share = divide(splat(1.0), splat(total(sum_)))
-        for column in range(0, columns, LANES):
-            place = row + column // COLUMNS * step + column % COLUMNS * 4
-            store(place, multiply(load(place), share))
+            store(place + _VECTOR, y)
+        for column in range(0, left, LANES):
+            x = exponential(multiply(subtract(load(rest + column * 4), top), scale_))
+            x = first(x, left - column, splat(0.0))
+            sum_ = add(sum_, x)
+            store(rest + column * 4, x)
+        store_one(shares + row * 4, 1.0 / total(add(sum_, other)))
+
+
+@njit(nogil=True, cache=True)
+def share_out(out: int, step: int, rows: int, blocks: int, shares: int) -> None:
+    """Multiply each row of some blocks by its share."""
+    for row in range(rows):
+        share = splat(load_one(shares + row * 4))
+        for block in range(blocks):
+            for place in range(out + block * step + row * ROW, out + block * step + (row + 1) * ROW, _VECTOR):
+                store(place, multiply(load(place), share))
 
 
 @njit(nogil=True, cache=True)
@@ -260,9 +287,13 @@ def normalise(
     weight: int,
     norm_bias: int,
     epsilon: Any,
+    centred: int,
     out: int,
 ) -> None:
-    """Add `count` parts and a bias to rows of the states; their layer norm goes to `out`, which may be the states."""
+    """Add `count` parts and a bias to rows of the states; their norm goes to `out`, which may be the states.
+
+    A layer norm, or where it is not `centred`, that of the root mean square.
+    """
     size = -(-width // COLUMNS) * COLUMNS
     for row in range(from_row, to_row):
         sum_ = splat(0.0)
@@ -275,7 +306,7 @@ def normalise(
                 x = add(x, load(parts + part * apart + place))
             store(states + place, x)
             sum_ = add(sum_, x)
-        mean, sum_ = splat(total(sum_) / width), splat(0.0)
+        mean, sum_ = splat(total(sum_) / width if centred else 0.0), splat(0.0)
         for column in range(0, size, LANES):
             x = load(states + column // COLUMNS * step + row * ROW + column % COLUMNS * 4)
             x = first(subtract(x, mean), width - column, splat(0.0))
@@ -305,19 +336,15 @@ def copy_rows(
 
 
 @njit(nogil=True, cache=True)
-def word(table: int, index: Any) -> Any:
-    """A word of a table."""
-    return native.load(table + 8 * index)
-
-
-@njit(nogil=True, cache=True)
 def attention(call: int, model: int, group: int, own: int, rows: int, asked: int, narrow: bool, head: int) -> None:
     """Attention of one head, whose queries, keys and values are in this thread's memory, for all sequences."""
     width, numbers = word(model, Model.HEAD_WIDTH), word(model, Model.NUMBERS)
     blocks = -(-width // COLUMNS)
-    step, asked_step, chunk_step = (rows + 2) * ROW, (asked + 2) * ROW, (CHUNK + 2) * ROW
+    step, asked_step, chunk_step = (rows + 2) * ROW, (asked + 2) * ROW, (ASKING + 2) * ROW
     key, turned = own + word(call, Call.KEY), own + word(call, Call.TURNED)
     scores, value = own + word(call, Call.SCORES), key + blocks * step
+    # Of as many numbers as the two rows have that follow those of the first block.
+    shares = scores + ASKING * ROW
     tile, zeros, scale = word(call, Call.TILE), word(model, Model.ZEROS), load_one(numbers + 4)
     start = word(group, 0)
     for index in range(word(group, 1)):
@@ -326,16 +353,17 @@ def attention(call: int, model: int, group: int, own: int, rows: int, asked: int
         turn(key + begin * ROW, step, length, width, turned)
         query, queries = (index, 1) if narrow else (begin, length)
         panels = -(-length // COLUMNS)
-        for row in range(query, query + queries, CHUNK):
-            count = min(CHUNK, query + queries - row)
+        for row in range(query, query + queries, ASKING):
+            count = min(ASKING, query + queries - row)
             q = own + word(call, Call.QUERY) + row * ROW
             apart = width * ROW
             product(
                 tile, 0, q, asked_step, width, turned, apart, panels, turned, zeros, 0, count, scores, chunk_step, 0
             )
-            softmax(scores, chunk_step, count, length, scale)
+            weigh(scores, chunk_step, count, length, scale, shares)
             v, out = value + begin * ROW, own + word(call, Call.MIXED) + head * blocks * asked_step + row * ROW
             product(tile, 0, scores, chunk_step, length, v, step, blocks, v, zeros, 0, count, out, asked_step, 0)
+            share_out(out, asked_step, count, blocks, shares)
 
 
 @njit(nogil=True, cache=True)
@@ -367,7 +395,7 @@ def through_layers(call: int, number: int, scratch: int, rank: int, size: int) -
     if norm:
         normed = scratch + word(call, Call.NORMED)
         bias = word(model, Model.NORM_BIAS)
-        normalise(states, step, width, row, last_row, 0, 0, 0, zeros, 0, norm, bias, epsilon, normed)
+        normalise(states, step, width, row, last_row, 0, 0, 0, zeros, 0, norm, bias, epsilon, 1, normed)
     if size > 1:
         native.call(barrier)
     for index in range(word(model, Model.LAYERS)):
@@ -415,8 +443,9 @@ def through_layers(call: int, number: int, scratch: int, rank: int, size: int) -
         bias = word(layer, Layer.OUTPUT + 1)
         weight, norm_bias = word(layer, Layer.MIDDLE_NORM), word(layer, Layer.MIDDLE_NORM + 1)
         normalise(
-            states, asked_step, width, row, last_row, parts, apart, size, bias, ROW, weight, norm_bias, epsilon, normed
-        )
+            states, asked_step, width, row, last_row, parts, apart, size, bias, ROW, weight, norm_bias, epsilon, 1,
+            normed,
+        )  # fmt: skip
         if size > 1:
             native.call(barrier)
         down, down_half = word(layer, Layer.DOWN), word(layer, Layer.DOWN + 2)
@@ -442,8 +471,9 @@ def through_layers(call: int, number: int, scratch: int, rank: int, size: int) -
         bias = word(layer, Layer.DOWN + 1)
         weight, norm_bias = word(layer, Layer.LAST_NORM), word(layer, Layer.LAST_NORM + 1)
         normalise(
-            states, asked_step, width, row, last_row, parts, apart, size, bias, ROW, weight, norm_bias, epsilon, normed
-        )
+            states, asked_step, width, row, last_row, parts, apart, size, bias, ROW, weight, norm_bias, epsilon, 1,
+            normed,
+        )  # fmt: skip
         if size > 1:
             native.call(barrier)
     out = word(call, Call.OUT) + (word(group, 0) if word(call, Call.NARROW) else word(group, 2)) * width * 4

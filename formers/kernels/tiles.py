@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from formers.kernels.native import FEATURES
-from formers.kernels.vectors import FLOAT, LANES, NUMBER, VECTOR, WORD, multiply_add, place, spread
+from formers.kernels.vectors import BYTE, FLOAT, LANES, NUMBER, PREFETCH, VECTOR, WORD, multiply_add, place, spread
 
 COLUMNS = 32
 # Bytes of a row in a block.
@@ -28,8 +28,7 @@ _SIDE = 2 if _WIDE else 1
 # Inputs whose code is written out, in the loop over those of a block.
 _UNROLLED = 2
 
-_BYTE, _HALF = ir.IntType(8), ir.HalfType()
-_PREFETCH = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), NUMBER, NUMBER, NUMBER])
+_HALF = ir.HalfType()
 
 
 # How many rows a tile may have.
@@ -37,12 +36,22 @@ COUNTS = tuple(range(2, TALLEST + 1, 2))
 
 
 def _tile_product(
-    _typing: Any, half: Any, count: Any, x: Any, step: Any, inputs: Any, panel: Any, bias: Any, out: Any, ahead: Any
+    _typing: Any,
+    half: Any,
+    count: Any,
+    x: Any,
+    step: Any,
+    inputs: Any,
+    panel: Any,
+    bias: Any,
+    out: Any,
+    ahead: Any,
+    pace: Any,
 ) -> Any:
     """`count` rows of x, one of `COUNTS`, with a panel and the bias, to as many rows of a block.
 
-    x is `inputs` wide, its blocks `step` bytes apart; `half`: 16-bit weights. Memory from `ahead` on, as much as the
-    panel has, is asked for on the way.
+    x is `inputs` wide, its blocks `step` bytes apart; `half`: 16-bit weights. On the way memory from `ahead` on is
+    asked for, `pace` bytes further with each input.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -60,21 +69,21 @@ def _tile_product(
         builder.position_at_end(end)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 9), generate
+    return types.void(*[types.int64] * 10), generate
 
 
 def _call(
     _typing: Any, function: Any, half: Any, count: Any, x: Any, step: Any, inputs: Any, panel: Any, bias: Any,
-    out: Any, ahead: Any,
+    out: Any, ahead: Any, pace: Any,
 ) -> Any:  # fmt: skip
     """Call `tile`, which lies at the address `function`."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [WORD] * 9)
+        kind = ir.FunctionType(ir.VoidType(), [WORD] * 10)
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 10), generate
+    return types.void(*[types.int64] * 11), generate
 
 
 call_tile: Any = intrinsic(_call)
@@ -89,15 +98,15 @@ class _Tile:
         # Variables that LLVM keeps in registers.
         self.sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(_SIDE)] for _ in range(count)]
 
-    def emit(self, x: Any, step: Any, inputs: Any, panel: Any, bias: Any, out: Any, ahead: Any) -> None:
+    def emit(self, x: Any, step: Any, inputs: Any, panel: Any, bias: Any, out: Any, ahead: Any, pace: Any) -> None:
         builder = self.builder
 
         def word(value: int) -> Any:
             return ir.Constant(WORD, value)
 
         def from_input(index: Any) -> tuple[Any, Any]:
-            offset = builder.mul(index, word(self.line))
-            return builder.add(panel, offset), builder.add(ahead, offset)
+            weights = builder.add(panel, builder.mul(index, word(self.line)))
+            return weights, builder.add(ahead, builder.mul(index, pace))
 
         for side in range(_SIDE):
             start = self._load(bias, (self.start + side) * LANES * 4, VECTOR)
@@ -110,25 +119,26 @@ class _Tile:
             with cgutils.for_range(builder, word(COLUMNS // _UNROLLED)) as part:
                 inner = builder.mul(part.index, word(_UNROLLED))
                 weights, next_ = from_input(builder.add(first, inner))
-                self._inputs(builder.add(left, builder.mul(inner, word(4))), weights, next_, _UNROLLED)
+                self._inputs(builder.add(left, builder.mul(inner, word(4))), weights, next_, pace, _UNROLLED)
         left = builder.add(x, builder.mul(blocks, step))
         first = builder.mul(blocks, word(COLUMNS))
         with cgutils.for_range(builder, builder.sub(inputs, first)) as rest:
             weights, next_ = from_input(builder.add(first, rest.index))
-            self._inputs(builder.add(left, builder.mul(rest.index, word(4))), weights, next_, 1)
+            self._inputs(builder.add(left, builder.mul(rest.index, word(4))), weights, next_, pace, 1)
         for row, sums in enumerate(self.sums):
             for side, value in enumerate(sums):
                 target = place(builder, out, VECTOR, row * ROW + (self.start + side) * LANES * 4)
                 builder.store(builder.load(value, typ=VECTOR), target, align=4)
 
-    def _inputs(self, x: Any, weights: Any, ahead: Any, count: int) -> None:
+    def _inputs(self, x: Any, weights: Any, ahead: Any, pace: Any, count: int) -> None:
         """Add what some inputs that lie side by side contribute."""
         builder = self.builder
         for index in range(count):
             lines = [self._weights(weights, index * self.line + side * self._bytes) for side in range(_SIDE)]
             if self.start == 0:
                 for offset in range(0, self.line, 64):
-                    self._ask(ahead, index * self.line + offset)
+                    self._ask(ahead, offset)
+                ahead = builder.add(ahead, pace)
             for row, sums in enumerate(self.sums):
                 value = spread(builder, self._load(x, row * ROW + index * 4, FLOAT))
                 for line, sum_ in zip(lines, sums, strict=True):
@@ -148,15 +158,17 @@ class _Tile:
 
     def _ask(self, address: Any, offset: int) -> None:
         """Ask for memory that is not needed at once, into the second cache."""
-        prefetch = cgutils.get_or_insert_function(self.builder.module, _PREFETCH, "llvm.prefetch.p0")
-        where = place(self.builder, address, _BYTE, offset)
+        prefetch = cgutils.get_or_insert_function(self.builder.module, PREFETCH, "llvm.prefetch.p0")
+        where = place(self.builder, address, BYTE, offset)
         self.builder.call(prefetch, [where, *(ir.Constant(NUMBER, value) for value in (0, 2, 1))])
 
 
 _switched: Any = intrinsic(_tile_product)
 
 
-@cfunc(types.void(*[types.int64] * 9), cache=True)
-def tile(half: int, count: int, x: int, step: int, inputs: int, panel: int, bias: int, out: int, ahead: int) -> None:
+@cfunc(types.void(*[types.int64] * 10), cache=True)
+def tile(
+    half: int, count: int, x: int, step: int, inputs: int, panel: int, bias: int, out: int, ahead: int, pace: int
+) -> None:
     """See `_tile_product`. Other compiled code calls it by its address, so that it is compiled once."""
-    _switched(half, count, x, step, inputs, panel, bias, out, ahead)
+    _switched(half, count, x, step, inputs, panel, bias, out, ahead, pace)

@@ -19,6 +19,8 @@ WORD, NUMBER, FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 _NUMBERS = ir.VectorType(NUMBER, LANES)
 _FUSE = ("contract",)
+BYTE = ir.IntType(8)
+PREFETCH = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), NUMBER, NUMBER, NUMBER])
 
 
 class Vector(types.Type):
@@ -111,6 +113,11 @@ def _store(builder: Any, address: Any, value: Any) -> None:
     builder.store(value, place(builder, address, value.type), align=4)
 
 
+def _ask(builder: Any, address: Any) -> None:
+    prefetch = cgutils.get_or_insert_function(builder.module, PREFETCH, "llvm.prefetch.p0")
+    builder.call(prefetch, [place(builder, address, BYTE), *(ir.Constant(NUMBER, value) for value in (0, 3, 1))])
+
+
 def _select(comparison: str) -> Generate:
     return lambda b, v: b.select(b.fcmp_ordered(comparison, v[0], v[1]), v[0], v[1])
 
@@ -118,8 +125,11 @@ def _select(comparison: str) -> Generate:
 load = _operation(vector, (types.int64,), _load(VECTOR))
 load_one = _operation(types.float32, (types.int64,), _load(FLOAT))
 store = _operation(types.void, (types.int64, vector), lambda b, v: _store(b, v[0], v[1]))
+store_one = _operation(types.void, (types.int64, types.float32), lambda b, v: _store(b, v[0], v[1]))
 # One number from an address to another: (to, from).
 copy_one = _operation(types.void, (types.int64, types.int64), lambda b, v: _store(b, v[0], _load(FLOAT)(b, [v[1]])))
+# Ask for the memory at an address, which is needed soon.
+ask = _operation(types.void, (types.int64,), lambda b, v: _ask(b, v[0]))
 splat = _operation(vector, (types.float32,), lambda b, v: spread(b, v[0]))
 add = _operation(vector, 2, lambda b, v: b.fadd(*v))
 subtract = _operation(vector, 2, lambda b, v: b.fsub(*v))

@@ -33,6 +33,8 @@ class Store:
     memory: Tensor
     # The position of each row's first stored token.
     bases: list[int]
+    # In which row each token of each row lies (rows, capacity), once rows were moved without their tokens.
+    origins: Tensor | None = None
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
@@ -65,8 +67,26 @@ class Store:
             part = self.memory[:, :, :, :used]
             part.index_copy_(2, places, part.index_select(2, origins))
         else:
-            self.replace(self.memory.index_select(2, torch.tensor(rows, device=self.memory.device)))
+            used = max(lengths[row] - self.bases[row] for row in rows)
+            memory = self.memory.new_zeros(*self.memory.shape[:2], len(rows), *self.memory.shape[3:])
+            places = torch.tensor(rows, device=self.memory.device)
+            memory[:, :, :, :used] = self.memory[:, :, :, :used].index_select(2, places)
+            self.replace(memory)
         self.bases = [self.bases[row] for row in rows]
+
+    def move(self, rows: Sequence[int]) -> None:
+        """Keep these rows in this order, as many as there are, and leave their tokens where they are."""
+        if self.origins is None:
+            count = self.memory.shape[2]
+            self.origins = torch.arange(count)[:, None].expand(count, self.capacity)
+        self.origins = self.origins[torch.tensor(rows)]
+
+    def settle(self, used: int) -> None:
+        """Move the first `used` tokens of every row to the row itself."""
+        if self.origins is not None:
+            found = self.memory[:, :, self.origins[:, :used], torch.arange(used)]
+            self.memory[:, :, :, :used] = found
+            self.origins = None
 
     def trim(self, row: int, length: int, keep: int) -> None:
         """Move the last `keep` tokens of a row of `length` to its front."""
@@ -140,6 +160,8 @@ class Cache:
         self.slots: list[tuple[int, int]] = []
         # What cross-attention reads.
         self.cross: CrossMemory | None = None
+        # Whether tokens may lie in other rows than their own: what the last forward said.
+        self.scattered = False
 
     # -- what generation uses --------------------------------------------------------------------------------------
 
@@ -169,8 +191,14 @@ class Cache:
             return
         if not chosen or min(chosen) < 0 or max(chosen) >= self.rows:
             raise InputError(f"Rows {chosen} of a cache with {self.rows} rows.", "Choose among its rows.")
-        for store in self.stores:
-            store.select(chosen, self.lengths)
+        if self.scattered and len(chosen) == self.rows and len(set(self.lengths)) == 1:
+            # Of rows as long as one another, none writes where another reads.
+            for store in self.stores:
+                store.move(chosen)
+        else:
+            self._settle()
+            for store in self.stores:
+                store.select(chosen, self.lengths)
         self.lengths = [self.lengths[row] for row in chosen]
         if self.cross is not None:
             self.cross.select(chosen)
@@ -195,6 +223,7 @@ class Cache:
         wanted = [lengths] * self.rows if isinstance(lengths, int) else list(lengths)
         if len(wanted) != self.rows:
             raise InputError(f"{len(wanted)} lengths for {self.rows} rows.", "Give one number, or one a row.")
+        self._settle()
         both = zip(self.lengths, wanted, strict=True)
         kept = [min(have, want) if want >= 0 else max(have + want, 0) for have, want in both]
         for store in self.stores:
@@ -252,17 +281,30 @@ class Cache:
         `separate`: every row reads for itself.
         """
         self._check(counts)
+        self._settle()
         return [self._append(store, layout, counts, separate) for store in self.stores]
 
-    def reserve(self, counts: Sequence[int]) -> None:
-        """Make room for `counts` new tokens a row, all of which are stored."""
+    def reserve(self, counts: Sequence[int], scattered: bool = False) -> None:
+        """Make room for `counts` new tokens a row, all of which are stored.
+
+        `scattered`: whoever asks finds tokens by their store's `origins`.
+        """
         self._check(counts)
+        if not scattered:
+            self._settle()
         for store in self.stores:
             self._make_room(store, [have + new for have, new in zip(self.lengths, counts, strict=True)])
+        self.scattered = scattered
 
     def advance(self, counts: Sequence[int]) -> None:
         """Count the tokens that all layers have stored."""
         self.lengths = [have + new for have, new in zip(self.lengths, counts, strict=True)]
+
+    def _settle(self) -> None:
+        """Every token lies in its own row."""
+        for store in self.stores:
+            store.settle(max(self.lengths))
+        self.scattered = False
 
     def _check(self, counts: Sequence[int]) -> None:
         longest = max(have + new for have, new in zip(self.lengths, counts, strict=True))
@@ -302,6 +344,7 @@ class Cache:
         needed = max(total - base for total, base in zip(totals, store.bases, strict=True))
         if needed <= store.capacity:
             return
+        self._settle()
         if store.window is not None:
             for row, length in enumerate(self.lengths):
                 store.trim(row, length, store.window + SPARE)

@@ -45,6 +45,8 @@ class CrossMemory:
 
     def __post_init__(self) -> None:
         self.count = self.layout.batch
+        # What `penalty` returns, and the mask that it was made of.
+        self._penalty: tuple[Tensor, Tensor] | None = None
         # How many rows read each source at most, and where each row lies among so many a source, unless in order.
         self.each = 1
         self.places: Tensor | None = None
@@ -76,6 +78,16 @@ class CrossMemory:
         """Flat (T, heads * D) of all sources as (sources, heads, S, D)."""
         padded = self.layout.scatter(flat)
         return padded.view(*padded.shape[:2], heads, -1).transpose(1, 2)
+
+    def penalty(self) -> Tensor | None:
+        """The mask as numbers (sources, S) to be added to scores; None where all tokens count."""
+        if self.mask is None:
+            return None
+        if self._penalty is None or self._penalty[0] is not self.mask:
+            counts = self.mask[:, 0, 0]
+            zeros = torch.zeros(counts.shape, device=counts.device)
+            self._penalty = self.mask, zeros.masked_fill_(~counts, torch.finfo(torch.float32).min)
+        return self._penalty[1]
 
     def keep(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Store a layer's keys and values (sources, heads, S, D)."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from operator import is_
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +14,15 @@ from torch.nn import functional as F
 
 from formers.hub.gguf_blocks import Blocks
 from formers.kernels.blocks import BlockWeight, Memory
+from formers.layers.beside import Beside
+
+if TYPE_CHECKING:
+    from formers.kernels.wide import WideWeight
 
 # Up to so many rows a product waits for its weights rather than for arithmetic.
 MOST_ROWS = 64
+# Outputs from which a product of few rows is worth memory of its own.
+WIDE = 8192
 
 State = Sequence[tuple[int, int]]
 
@@ -121,15 +129,33 @@ class Linear(nn.Linear):
     """torch's dense layer, which for inference also keeps its weights in fewer bytes where that loses nothing."""
 
     compact: Compact | None = None
+    # The weights of a vocabulary, in the order in which a compiled product reads them.
+    wide: Beside[WideWeight] | None = None
 
     def pack(self, packing: Packing | None = None) -> None:
         """Prepare for inference with few tokens."""
         if self.compact is None or not self.compact.fresh(self._parameters.values()):
             self.compact = Compact.of(self.weight, self.bias, _parameters((self,)), (self,), packing)
+        dense = self.compact is None or isinstance(self.compact.product, HalfWeight)
+        if self.wide is None and dense and self.out_features >= WIDE and find_spec("numba") is not None:
+            self.wide = Beside([self], self._widened, ("numba", "formers.kernels.wide"))
+
+    def _widened(self) -> WideWeight:
+        from formers.kernels.wide import WideWeight
+
+        made = WideWeight(self.weight, self.bias)
+        self.compact = None
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) to (…, out)."""
         compact = self.compact
+        if self.wide is not None:
+            few = x.dtype is torch.float32 and x.numel() <= MOST_ROWS * self.in_features and x.device.type == "cpu"
+            if few and not torch.is_grad_enabled() and not torch.compiler.is_compiling() and _comparable(self.weight):
+                wide = self.wide.ready()
+                if wide is not None:
+                    return wide(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
         if compact is not None:
             if x.dim() == 3:
                 # A step of generation has few rows, whatever their shape.

@@ -102,7 +102,7 @@ class CausalRelativeBias(RelativeBias):
 
     def _stored(self, layer: int, read: Read) -> Tensor:
         keys = read.high - read.low
-        line = self._line(layer, keys)
+        line = self.distances(layer, keys)
         assert read.distances is not None
         if read.length == 1 and read.distances.shape[0] == 1:
             return line[:, line.shape[1] - keys :][None, :, None]
@@ -111,8 +111,9 @@ class CausalRelativeBias(RelativeBias):
         distance = (read.distances[:, None] - back).clamp(min=0)
         return line[:, line.shape[1] - 1 - distance].transpose(0, 1)
 
-    def _line(self, layer: int, keys: int) -> Tensor:
+    def distances(self, layer: int, keys: int) -> Tensor:
         """The scores (heads, N) of distances 1 - N to 0, for N of at least `keys`."""
+        layer = 0 if self.shared else layer
         if torch.is_grad_enabled():
             return self.line(layer, 1 - keys, 1)
         weight = self._table(layer).weight

@@ -5,7 +5,6 @@ It computes what `Block` computes, for the common kind of block only; `Block` is
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -18,19 +17,17 @@ from formers.errors import InputError
 from formers.kernels.blocks import BlockWeight
 from formers.layers.activations import gelu_tanh, quick_gelu
 from formers.layers.attention import AttentionContext, SelfAttention, sdpa
+from formers.layers.beside import Beside
 from formers.layers.block import Block, FeedForward
-from formers.layers.layout import Run
 from formers.layers.linear import Linear
-from formers.layers.watch import Watch
+from formers.layers.norms import RMSNorm
 
 if TYPE_CHECKING:
-    from formers.kernels.packed import LayerWeights, Norm, PackedLayers, Product
-
-# Compiled code is fetched, or made, for models that are called so often: a process that answers once does without.
-CALLS = 3
+    from formers.kernels.packed import LayerWeights, PackedLayers
+    from formers.kernels.panels import Norm, Product
 
 # By the names of `formers.kernels.stack.Activation`.
-_ACTIVATIONS = {
+ACTIVATIONS = {
     F.gelu: "GELU",
     gelu_tanh: "GELU_TANH",
     F.relu: "RELU",
@@ -48,10 +45,8 @@ class Stacked:
 
     def __init__(self, blocks: Sequence[Block], order: Sequence[int], norm: nn.LayerNorm | None) -> None:
         self._blocks, self._order, self._norm = blocks, order, norm
-        self._packed: PackedLayers | None = None
-        self._watch: Watch | None = None
-        self._calls = 0
-        self._work: threading.Thread | None = None
+        modules = [*blocks, *([] if norm is None else [norm])]
+        self.beside = Beside(modules, self._pack, ("numba", "formers.kernels.stack"))
 
     @staticmethod
     def of(blocks: Iterable[nn.Module], order: Sequence[int], norm: nn.Module | None) -> Stacked | None:
@@ -73,61 +68,24 @@ class Stacked:
 
     def prepare(self) -> None:
         """Be ready when this returns; it compiles, or reads what an earlier process has compiled."""
-        watch = Watch(self._modules())
-        if self._packed is None or self._watch is None or not self._watch.same():
-            self._packed, self._watch = self._pack(), watch
-            for block in self._blocks:
-                _unpack(block)
-
-    def serves(self, x: Tensor, context: AttentionContext) -> bool:
-        """Whether this computes the pass of x (T, W): float32 on a CPU, no gradients, nothing asked for on the way.
-
-        To be asked once a pass. After some passes that this could compute, preparing begins in a thread of its own.
-        """
-        if torch.is_grad_enabled() or x.dtype is not torch.float32 or x.device.type != "cpu":
-            return False
-        if context.function is not sdpa or context.weights is not None or context.position_bias is not None:
-            return False
-        if torch.compiler.is_compiling() or any(run.causal or run.mask is not None for run in context.runs):
-            return False
-        if self._packed is not None and self._watch is not None:
-            if self._watch.same():
-                return self._watch.unseen()
-            # Other weights: preparing begins anew.
-            self._packed, self._watch, self._calls = None, None, 0
-        if self._work is None:
-            self._calls += 1
-            if self._calls == CALLS and not any(block.training for block in self._blocks):
-                self._work = threading.Thread(target=self._prepare_beside, name="formers-prepare")
-                self._work.start()
-        return False
+        self.beside.prepare()
 
     def wait(self) -> None:
         """Until what has begun is done."""
-        if (work := self._work) is not None:
-            work.join()
+        self.beside.wait()
 
-    def __call__(self, x: Tensor, runs: Sequence[Run], narrow: bool) -> Tensor:
-        """(T, W) to (T, W); `narrow`: to (B, W), those of each sequence's first token."""
-        assert self._packed is not None
-        return self._packed(x, [run.length for run in runs for _ in range(run.batch)], narrow)
+    def compiled(self, x: Tensor, context: AttentionContext) -> PackedLayers | None:
+        """What computes the pass of x (T, W): float32 on a CPU, no gradients, nothing asked for on the way.
 
-    def _modules(self) -> list[nn.Module]:
-        return [*self._blocks, *([] if self._norm is None else [self._norm])]
-
-    def _prepare_beside(self) -> None:
-        try:
-            # Step by step: a process that ends meanwhile waits for one step only.
-            for step in (_import_numba, _import_kernels, self.prepare):
-                if not threading.main_thread().is_alive():
-                    return
-                step()
-        except (ImportError, RuntimeError, OSError):
-            # numba is not for this machine, or finds no folder for its cache: blocks remain as they are.
-            return
-        finally:
-            if self._packed is not None:
-                self._work = None
+        To be asked once a pass. After some passes that it could compute, preparing begins in a thread of its own.
+        """
+        if torch.is_grad_enabled() or x.dtype is not torch.float32 or x.device.type != "cpu":
+            return None
+        if context.function is not sdpa or context.weights is not None or context.position_bias is not None:
+            return None
+        if torch.compiler.is_compiling() or any(run.causal or run.mask is not None for run in context.runs):
+            return None
+        return self.beside.ready()
 
     @torch.no_grad()
     def _pack(self) -> PackedLayers:
@@ -141,20 +99,23 @@ class Stacked:
             heads=attention.heads,
             head_width=attention.head_dim,
             inner=mlp.up_proj.out_features,
-            activation=Activation[_ACTIVATIONS[mlp.activation]],
+            activation=Activation[ACTIVATIONS[mlp.activation]],
             epsilon=norm.eps,
             scale=attention.scale,
         )
-        firsts = [_norm(block.attn_norm) for block in self._blocks]
-        seconds = [_norm(block.mlp_norm) for block in self._blocks]
-        # A layer's second norm is where the next one begins, where norms come first.
+        firsts = [norm_of(block.attn_norm) for block in self._blocks]
+        seconds = [norm_of(block.mlp_norm) for block in self._blocks]
         if self._norm is None:
             layers = [_weights(*each) for each in zip(self._blocks, firsts, seconds, strict=True)]
-            return PackedLayers(shape, [layers[index] for index in self._order], None)
-        nexts = [*firsts[1:], _norm(self._norm)]
-        return PackedLayers(
-            shape, [_weights(*each) for each in zip(self._blocks, seconds, nexts, strict=True)], firsts[0]
-        )
+            packed = PackedLayers(shape, [layers[index] for index in self._order], None)
+        else:
+            # A layer's second norm is where the next one begins.
+            nexts = [*firsts[1:], norm_of(self._norm)]
+            layers = [_weights(*each) for each in zip(self._blocks, seconds, nexts, strict=True)]
+            packed = PackedLayers(shape, layers, firsts[0])
+        for block in self._blocks:
+            _unpack(block)
+        return packed
 
 
 def require(stacked: Stacked | None) -> None:
@@ -167,14 +128,6 @@ def require(stacked: Stacked | None) -> None:
     stacked.wait()
     with torch.inference_mode(False):
         stacked.prepare()
-
-
-def _import_numba() -> None:
-    import numba  # noqa: F401
-
-
-def _import_kernels() -> None:
-    import formers.kernels.stack  # noqa: F401
 
 
 def _shape(block: Block) -> tuple[object, ...]:
@@ -197,7 +150,7 @@ def _is_common(block: Block) -> bool:
         type(attention) is SelfAttention
         and type(mlp) is FeedForward
         and mlp.gate_proj is None
-        and mlp.activation in _ACTIVATIONS
+        and mlp.activation in ACTIVATIONS
         and attention.window is None
         and attention.rope_theta is None
         and not attention.even_padding
@@ -222,27 +175,32 @@ def _unpack(block: Block) -> None:
             module.compact = None
 
 
-def _norm(norm: nn.Module | None) -> Norm:
-    from formers.kernels.packed import Norm
+def norm_of(norm: nn.Module | None) -> Norm:
+    """Weight and bias of a norm."""
+    from formers.kernels.panels import Norm
 
-    assert isinstance(norm, nn.LayerNorm)
-    return Norm(norm.weight, norm.bias)
+    assert isinstance(norm, nn.LayerNorm | RMSNorm)
+    return Norm(norm.weight, norm.bias if isinstance(norm, nn.LayerNorm) else None)
+
+
+def product_of(layer: Linear) -> Product:
+    """Weights and bias of a dense layer."""
+    from formers.kernels.panels import Product
+
+    return Product(layer.weight, layer.bias)
 
 
 def _weights(block: Block, middle: Norm, last: Norm) -> LayerWeights:
-    from formers.kernels.packed import LayerWeights, Product
-
-    def product(layer: Linear) -> Product:
-        return Product(layer.weight, layer.bias)
+    from formers.kernels.packed import LayerWeights
 
     attention, mlp = block.self_attn, block.mlp
     return LayerWeights(
-        query=product(attention.q_proj),
-        key=product(attention.k_proj),
-        value=product(attention.v_proj),
-        output=product(attention.o_proj),
-        up=product(mlp.up_proj),
-        down=product(mlp.down_proj),
+        query=product_of(attention.q_proj),
+        key=product_of(attention.k_proj),
+        value=product_of(attention.v_proj),
+        output=product_of(attention.o_proj),
+        up=product_of(mlp.up_proj),
+        down=product_of(mlp.down_proj),
         middle=middle,
         last=last,
     )

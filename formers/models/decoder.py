@@ -22,6 +22,7 @@ from formers.layers.layout import Layout, plan
 from formers.layers.norms import make_norm
 from formers.layers.program import Program
 from formers.layers.rotary import Dynamic, LongRope, Rotary
+from formers.layers.stepped import Stepped
 from formers.models.base import PreTrainedModel
 from formers.models.inputs import check_tokens, fit, given, misfit
 from formers.outputs import BaseModelOutputWithPast
@@ -96,13 +97,20 @@ class DecoderModel(PreTrainedModel):
         self.position_bias = cast("CausalBias | None", spec.position_bias and spec.position_bias(spec))
         self.windows = spec.windows or (None,) * spec.layers
         self.rotary = list(dict.fromkeys(kind for kind in spec.rotary or () if kind is not None))
-        # All blocks as one call, for few tokens; made by `for_inference`.
+        # All blocks as one call, for few tokens of quantized weights, or for one token a row; made by `for_inference`.
         self.program: Program | None = None
+        self.stepped: Stepped | None = None
         self.post_init()
 
     def prepare(self) -> None:
         """Make one call of all blocks, for few tokens, where they are of the common kind."""
         self.program = Program.of(self.layers)
+        self.stepped = Stepped.of(self.layers, self.position_bias) if self.program is None else None
+
+    def finish_preparing(self) -> None:
+        """Make the compiled call ready, where there is one."""
+        if self.stepped is not None:
+            self.stepped.prepare()
 
     def new_cache(self, rows: int, capacity: int | None = None) -> Cache:
         """An empty cache for `rows` rows with room for `capacity` tokens each; it grows beyond them."""
@@ -217,6 +225,9 @@ class DecoderModel(PreTrainedModel):
                 cache.reserve(counts)
                 ends = layout.last_tokens() if only_last and min(counts) else None
                 x, layers = self.program.run(x, context, cache, layout.order(), counts, ends), ()
+            elif states is None and self.stepped is not None and (step := self.stepped.compiled(x, context)):
+                cache.reserve(counts, scattered=True)
+                x, layers = self.stepped.run(step, x, context, cache, layout.order()), ()
             else:
                 separate = torch.is_grad_enabled() and len(set(starts)) > 1
                 appends = cache.append(layout, counts, separate)

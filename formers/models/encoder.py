@@ -158,8 +158,9 @@ class EncoderModel(PreTrainedModel):
         last_queries = None
         if first_only and not (output_attentions or output_hidden_states) and self.spec.plain_blocks:
             last_queries = layout.first_tokens()
-        if states is None and self.stacked is not None and self.stacked.serves(x, context):
-            return Encoded(self.stacked(x, layout.runs, last_queries is not None), layout, queries=last_queries)
+        if states is None and self.stacked is not None and (compiled := self.stacked.compiled(x, context)):
+            lengths = [run.length for run in layout.runs for _ in range(run.batch)]
+            return Encoded(compiled(x, lengths, last_queries is not None), layout, queries=last_queries)
         order = self._order()
         for position, index in enumerate(order):
             layer = self.layers[index]

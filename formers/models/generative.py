@@ -42,7 +42,8 @@ class VocabularyHead(nn.Module):
         if self.scale is not None:
             logits = logits * self.scale
         if self.bias is not None:
-            logits = logits + self.bias
+            # A vocabulary for many rows is long to copy.
+            logits = logits + self.bias if torch.is_grad_enabled() else logits.add_(self.bias)
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
 
