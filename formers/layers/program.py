@@ -54,7 +54,10 @@ class Program:
         self.width, self.joint, self.ff = weights[0].joint.columns, weights[0].joint.width, weights[0].down.columns
         self.blocks, self.activation = blocks, _ACTIVATIONS[mlp.activation]
         self.windows = [block.self_attn.window for block in blocks]
-        self.rotary = [block.self_attn.rotary for block in blocks]
+        # Which blocks share a store of the cache, in its order, and which rotate alike.
+        self._stores = [_equal(self.windows, window) for window in dict.fromkeys(self.windows)]
+        rotary = [block.self_attn.rotary for block in blocks]
+        self._rotary = [(kind, _equal(rotary, kind)) for kind in dict.fromkeys(rotary) if kind is not None]
         self._layers = numpy.zeros((len(blocks), decode.LAYER), dtype=numpy.int64)
         self._numbers = numpy.zeros((len(blocks), decode.NUMBERS), dtype=numpy.float64)
         shape = (self.width, self.heads, self.key_heads, self.head_dim, len(blocks), self.joint, self.ff)
@@ -131,13 +134,14 @@ class Program:
         tokens, longest = x.shape[0], max(cache.lengths) + max(counts)
         state = numpy.zeros((len(self._layers), decode.STATE), dtype=numpy.int64)
         sequences = numpy.array([self._sequences(cache, store, rows, counts) for store in range(len(cache.stores))])
-        for row, rotary, (store, index) in zip(state, self.rotary, cache.slots, strict=True):
-            keys, values = cache.stores[store].keys[index], cache.stores[store].values[index]
-            row[:4] = keys.data_ptr(), values.data_ptr(), keys.stride(0) * 4, keys.stride(1) * 4
-            if rotary is not None:
-                cos, sin = context.rotary[rotary]
-                row[4:6] = cos.data_ptr(), sin.data_ptr()
-            row[6] = sequences[store].ctypes.data
+        for each, layers, store in zip(sequences, self._stores, cache.stores, strict=True):
+            first, steps = store.memory.data_ptr(), [4 * step for step in store.memory.stride()]
+            keys = numpy.arange(first, first + len(layers) * steps[1], steps[1])
+            state[layers, 0], state[layers, 1] = keys, keys + steps[0]
+            state[layers, 2], state[layers, 3], state[layers, 6] = steps[2], steps[3], each.ctypes.data
+        for kind, layers in self._rotary:
+            cos, sin = context.rotary[kind]
+            state[layers, 4], state[layers, 5] = cos.data_ptr(), sin.data_ptr()
         threads = torch.get_num_threads()
         scratch = max(self.head_dim * (1 + tokens) + longest, 2 * tokens * TILE)
         sizes = (tokens * self.joint, tokens * self.heads * self.head_dim, tokens * self.ff)
@@ -194,6 +198,11 @@ class Program:
             row[:7] = each.form, each.data.data_ptr(), size, blocks, each.columns, groups, each.start
         self._kept.append(table)
         return int(table.ctypes.data)
+
+
+def _equal(values: Sequence[object], value: object) -> list[int]:
+    """The places of what equals `value`."""
+    return [place for place, each in enumerate(values) if each == value]
 
 
 # By their numbers in formers.kernels.decode.
