@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks import generation, seq2seq, speech
 from benchmarks.timing import timed
-from benchmarks.training import fine_tune, first_losses
+from benchmarks.training import evaluate, fine_tune, first_losses
 
 Report = dict[str, Any]
 
@@ -178,6 +178,7 @@ TASKS: dict[str, Callable[..., Report]] = {
         seq2seq.seq2seq,
         speech.speech,
         speech.speech_ctranslate2,
+        evaluate,
         fine_tune,
         first_losses,
         machine,

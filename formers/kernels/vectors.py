@@ -20,6 +20,7 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 _NUMBERS = ir.VectorType(NUMBER, LANES)
 _FUSE = ("contract",)
 BYTE = ir.IntType(8)
+_HALVES, _BYTES = ir.VectorType(ir.HalfType(), LANES), ir.VectorType(BYTE, LANES)
 PREFETCH = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), NUMBER, NUMBER, NUMBER])
 
 
@@ -106,7 +107,14 @@ def _first(builder: Any, values: list[Any]) -> Any:
 
 
 def _load(kind: Any) -> Generate:
-    return lambda builder, values: builder.load(place(builder, values[0], kind), align=4, typ=kind)
+    align = 4 if kind in (VECTOR, FLOAT) else 1
+    return lambda builder, values: builder.load(place(builder, values[0], kind), align=align, typ=kind)
+
+
+def _nibbles(builder: Any, values: list[Any], shift: int) -> Any:
+    wide = builder.zext(_load(_BYTES)(builder, values), _NUMBERS)
+    moved = builder.lshr(wide, ir.Constant(_NUMBERS, [shift] * LANES))
+    return builder.sitofp(builder.and_(moved, ir.Constant(_NUMBERS, [15] * LANES)), VECTOR)
 
 
 def _store(builder: Any, address: Any, value: Any) -> None:
@@ -128,6 +136,11 @@ store = _operation(types.void, (types.int64, vector), lambda b, v: _store(b, v[0
 store_one = _operation(types.void, (types.int64, types.float32), lambda b, v: _store(b, v[0], v[1]))
 # One number from an address to another: (to, from).
 copy_one = _operation(types.void, (types.int64, types.int64), lambda b, v: _store(b, v[0], _load(FLOAT)(b, [v[1]])))
+# Sixteen 16-bit floats, and sixteen integers of 8 bits or of the lower and the upper 4 bits of bytes, as float32.
+halves = _operation(vector, (types.int64,), lambda b, v: b.fpext(_load(_HALVES)(b, v), VECTOR))
+integers = _operation(vector, (types.int64,), lambda b, v: b.sitofp(b.sext(_load(_BYTES)(b, v), _NUMBERS), VECTOR))
+lows = _operation(vector, (types.int64,), lambda b, v: _nibbles(b, v, 0))
+highs = _operation(vector, (types.int64,), lambda b, v: _nibbles(b, v, 4))
 # Ask for the memory at an address, which is needed soon.
 ask = _operation(types.void, (types.int64,), lambda b, v: _ask(b, v[0]))
 splat = _operation(vector, (types.float32,), lambda b, v: spread(b, v[0]))

@@ -21,6 +21,7 @@ from formers.layers.block import FeedForward
 from formers.layers.causal import CausalBlock, CausalContext
 from formers.layers.linear import Compact, JointWeight
 from formers.layers.norms import RMSNorm
+from formers.layers.prefill import Tables, prefill
 from formers.layers.prompt import Prompt
 from formers.layers.rotary import Rotary
 from formers.layers.watch import Watch
@@ -67,6 +68,7 @@ class Program:
         for block, weight, row, numbers in zip(blocks, weights, self._layers, self._numbers, strict=True):
             self._describe(block, weight, row, numbers)
         self._watch = Watch(blocks)
+        self._whole_blocks = all(map(_in_whole_blocks, blocks))
 
     @staticmethod
     def of(blocks: Iterable[nn.Module]) -> Program | None:
@@ -117,21 +119,21 @@ class Program:
         The cache has room for them; they are stored there. With `last` (B), the places of the last token of each
         sequence, only these are given.
         """
-        if x.shape[0] > MOST_ROWS:
+        if x.shape[0] > MOST_ROWS and not self._whole_blocks:
             return Prompt(x, context, cache, rows, last).run(self.blocks, self.activation)
-        x = self._few(x, context, cache, rows, counts)
+        state, sequences = self._state(cache, context, rows, counts)
+        if x.shape[0] > MOST_ROWS:
+            x = prefill(x, Tables(self._model, self._layers, state, self._numbers), [counts[row] for row in rows])
+        else:
+            x = self._few(x, state, max(cache.lengths) + max(counts), len(sequences[0]))
         return x if last is None else x[last]
 
-    def _few(
-        self, x: Tensor, context: CausalContext, cache: Cache, rows: Sequence[int], counts: Sequence[int]
-    ) -> Tensor:
+    def _state(self, cache: Cache, context: CausalContext, rows: Sequence[int], counts: Sequence[int]) -> Any:
+        """The table of the layers' places in the cache and of rotations, and the sequences that it points to."""
         import numpy
 
         from formers.kernels import decode
-        from formers.kernels.team import together
 
-        x = x.clone(memory_format=torch.contiguous_format)
-        tokens, longest = x.shape[0], max(cache.lengths) + max(counts)
         state = numpy.zeros((len(self._layers), decode.STATE), dtype=numpy.int64)
         sequences = numpy.array([self._sequences(cache, store, rows, counts) for store in range(len(cache.stores))])
         for each, layers, store in zip(sequences, self._stores, cache.stores, strict=True):
@@ -142,6 +144,16 @@ class Program:
         for kind, layers in self._rotary:
             cos, sin = context.rotary[kind]
             state[layers, 4], state[layers, 5] = cos.data_ptr(), sin.data_ptr()
+        return state, sequences
+
+    def _few(self, x: Tensor, state: Any, longest: int, sequences: int) -> Tensor:
+        import numpy
+
+        from formers.kernels import decode
+        from formers.kernels.team import together
+
+        x = x.clone(memory_format=torch.contiguous_format)
+        tokens = x.shape[0]
         threads = torch.get_num_threads()
         scratch = max(self.head_dim * (1 + tokens) + longest, 2 * tokens * TILE)
         sizes = (tokens * self.joint, tokens * self.heads * self.head_dim, tokens * self.ff)
@@ -153,7 +165,7 @@ class Program:
         counters = numpy.zeros(len(self._layers) * 5 * 8 + 8, dtype=numpy.int64)
         tables = (self._model, self._layers, state, self._numbers)
         job = [0, 0, tokens, threads, *(table.ctypes.data for table in tables), x.data_ptr(), *places[:3]]
-        job += [len(sequences[0]), places[3], private * 4, counters.ctypes.data]
+        job += [sequences, places[3], private * 4, counters.ctypes.data]
         together(decode.decode_body, numpy.array(job, dtype=numpy.int64), threads)
         return x
 
@@ -232,6 +244,19 @@ def _is_plain(block: CausalBlock) -> bool:
         and mlp.gate_proj is not None
         and not mlp.dropout
         and mlp.activation in _ACTIVATIONS
+    )
+
+
+def _in_whole_blocks(block: CausalBlock) -> bool:
+    """Whether heads and what turns of them fill whole blocks of 32 columns, and only the blocks have norms."""
+    attention = block.self_attn
+    norms = (block.attn_norm, block.mlp_norm)
+    return (
+        attention.head_dim % TILE == 0
+        and attention.q_norm is None
+        and attention.k_norm is None
+        and (attention.rotary is None or attention.rotary.dim % TILE == 0)
+        and all(isinstance(norm, RMSNorm) and not norm.offset for norm in norms)
     )
 
 

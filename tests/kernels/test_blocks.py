@@ -232,3 +232,20 @@ def test_without_numba_weights_stay_as_they_are(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", missing)
     assert BlockWeight.of([made("Q4_1", 32, 2)], None, Memory()) is None
+
+
+@pytest.mark.parametrize("name", sorted(PARTS))
+def test_a_panel_is_32_rows_of_the_matrix(name: str) -> None:
+    from formers.kernels.decode import SEGMENT
+    from formers.kernels.prefill import unpack
+
+    blocks = [made(name, 64, 2), made("Q8_0", 32, 2 * TYPES[KINDS[name]][1] // 32, seed=1)]
+    dense, weight = torch.cat([weights(each) for each in blocks]), packed(*blocks)
+    table = torch.zeros(len(weight.tiles), SEGMENT, dtype=torch.int64)
+    for row, tiles in zip(table, weight.tiles, strict=True):
+        groups, count, size = tiles.data.shape
+        row[:7] = torch.tensor([tiles.form, tiles.data.data_ptr(), size, count, tiles.columns, groups, tiles.start])
+    for group in range(3):
+        panel = torch.zeros(dense.shape[1], 32)
+        unpack(table.data_ptr(), group, panel.data_ptr())
+        torch.testing.assert_close(panel.t(), dense[group * 32 : (group + 1) * 32], rtol=1e-6, atol=1e-6)

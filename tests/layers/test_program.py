@@ -88,7 +88,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 FAMILIES = [
     ("Llama", {}),
     ("Llama", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 2}),
+    ("Llama", {"head_dim": 64}),
     ("Qwen2", {"head_dim": 16}),
+    ("Qwen2", {"head_dim": 32}),
     ("Qwen3", {}),
     ("Mistral", {"sliding_window": 5}),
     ("Gemma", {}),
@@ -129,9 +131,10 @@ def test_same_numbers_and_the_same_cache(kind: str, settings: dict[str, Any], ru
             torch.testing.assert_close(*kept, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("head", [16, 32])
 @torch.no_grad()
-def test_long_texts_and_several_threads(runs: list[int]) -> None:
-    fast = model()
+def test_long_texts_and_several_threads(head: int, runs: list[int]) -> None:
+    fast = model(head_dim=head)
     slow = reference(fast)
     ids = torch.randint(90, (1, 300))
     caches = fast.new_cache(1), slow.new_cache(1)
