@@ -18,6 +18,8 @@ SOURCES = (12, 31, 8, 24, 40, 17, 22, 9, 35, 14, 28, 20, 11, 26, 33, 18)
 NEW = 64
 RUNS = 3
 
+PAD = "<pad>"
+
 T5 = "t5-small"
 MARIAN = "marian"
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -93,7 +95,7 @@ def ctranslate2(shape: str, beams: str, folder: Path) -> Report:
     def generate(tokens: int) -> list[list[int]]:
         length = {"max_decoding_length": tokens, "min_decoding_length": tokens, "max_batch_size": len(rows)}
         found = translator.translate_batch(rows, beam_size=int(beams), **length)
-        return [[int(word.strip("<>")) for word in one.hypotheses[0]] for one in found]
+        return [[_index(word, shape) for word in one.hypotheses[0]] for one in found]
 
     generate(4)
     calls = [timed(lambda: generate(NEW)) for _ in range(RUNS)]
@@ -123,16 +125,20 @@ def _write_words(folder: Path, values: dict[str, Any]) -> None:
 
     words = [_word(index) for index in range(values["vocab_size"])]
     # The converter takes Marian's padding out of the vocabulary, by its usual name.
-    words[values["pad_token_id"]] = "<pad>"
+    words[values["pad_token_id"]] = PAD
     vocabulary = {word: index for index, word in enumerate(words)}
     Tokenizer(models.WordLevel(vocabulary, _word(2))).save(str(folder / "tokenizer.json"))
-    special = {"pad_token": "<pad>", "eos_token": _word(values["eos_token_id"]), "unk_token": _word(2)}
+    special = {"pad_token": PAD, "eos_token": _word(values["eos_token_id"]), "unk_token": _word(2)}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def _word(index: int) -> str:
     return f"<{index}>"
+
+
+def _index(word: str, shape: str) -> int:
+    return int(SHAPES[shape][1]["pad_token_id"]) if word == PAD else int(word.strip("<>"))
 
 
 def _sources(shape: str) -> list[list[int]]:
