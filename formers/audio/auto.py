@@ -81,5 +81,5 @@ def _check(files: ModelFiles, values: dict[str, Any]) -> None:
     if named != WhisperFeatureExtractor.__name__:
         raise UnsupportedError(
             f"{files.name!r} wants {named or 'inputs that it does not name'}, which formers does not have.",
-            "Models of sound are read with WhisperFeatureExtractor.",
+            "Use a Whisper model; features of other models have to come from their own library.",
         )

@@ -1,4 +1,5 @@
-"""The command line: `formers run`, `formers chat`, `formers train`, `formers eval`, `formers pull`, `formers info`.
+"""The command line: `formers run`, `formers chat`, `formers train`, `formers eval`, `formers convert`,
+`formers pull`, `formers info`.
 
 Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted, 141 the reader of stdout left.
 """

@@ -309,10 +309,15 @@ class SuppressTokensLogitsProcessor(RowProcessor):
 
     def __init__(self, suppress_tokens: Sequence[int] | Tensor, device: str | torch.device = "cpu") -> None:
         self.suppress_tokens = token_ids(suppress_tokens)
+        # Those that the vocabulary has.
+        self._columns: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor, starts: Tensor | None = None) -> Tensor:
         """The new scores (B, V)."""
-        return without(scores, self.suppress_tokens)
+        if self._columns is None:
+            known = [token for token in self.suppress_tokens if token < scores.shape[-1]]
+            self._columns = torch.tensor(known, dtype=torch.long, device=scores.device)
+        return scores.index_fill(1, self._columns, float("-inf"))
 
 
 class SuppressTokensAtBeginLogitsProcessor(RowProcessor):

@@ -29,6 +29,8 @@ from formers.outputs import BaseModelOutput
 STEP, STRIDE = 0.02, 2
 # Below this temperature a text is trusted to be the context of the next.
 _TRUSTED = 0.5
+# No vocabulary is that large.
+_BEYOND = 1 << 30
 
 
 class Recording(Protocol):
@@ -107,7 +109,7 @@ class Task:
     @property
     def first(self) -> int:
         """The id of the timestamp 0; beyond all ids where there are none."""
-        return 1 << 30 if self.plain is None else self.plain + 1
+        return _BEYOND if self.plain is None else self.plain + 1
 
 
 @dataclass

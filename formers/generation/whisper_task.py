@@ -15,9 +15,8 @@ from formers.generation.planning import model_config
 from formers.generation.processing import LogitsProcessor
 from formers.generation.whisper import Recording, Task
 from formers.outputs import BaseModelOutput
-from formers.tokenization.whisper import code_of
+from formers.tokenization.whisper import TASKS, code_of
 
-TASKS = ("transcribe", "translate")
 # Settings that a generation configuration of Whisper may hold beside those of all models.
 _THRESHOLDS = ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from formers.kernels.panels import Norm, Panels, Product, Scratch, blocks, joined, lay_out
-from formers.kernels.stack import Activation
+from formers.kernels.rows import Activation
 from formers.kernels.step import Call, Layer, Model, State, step_body
 from formers.kernels.team import library, together
 from formers.kernels.tiles import ROW, tile

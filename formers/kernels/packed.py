@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from formers.kernels.panels import Norm, Panels, Product, Scratch, blocks, joined, lay_out
-from formers.kernels.stack import ASKING, CHUNK, Activation, Call, Model, body
+from formers.kernels.rows import ASKING, CHUNK, Activation
+from formers.kernels.stack import Call, Model, body
 from formers.kernels.team import library, together
 from formers.kernels.tiles import COLUMNS, ROW, tile
 

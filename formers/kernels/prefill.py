@@ -16,7 +16,7 @@ from numba.np.numpy_support import carray
 from formers.kernels import native
 from formers.kernels.decode import GELU_TANH, LAYER, NUMBERS, SEGMENT, SEQUENCE, STATE
 from formers.kernels.native import word
-from formers.kernels.stack import ASKING, CHUNK, Activation, copy_rows, normalise, product, share_out, turn, weigh
+from formers.kernels.rows import ASKING, CHUNK, Activation, copy_rows, normalise, product, share_out, turn, weigh
 from formers.kernels.tiles import COLUMNS, ROW
 from formers.kernels.vectors import (
     LANES,

@@ -15,7 +15,7 @@ from numba import cfunc, njit
 
 from formers.kernels import native
 from formers.kernels.native import word
-from formers.kernels.stack import copy_rows, exponential, normalise, product
+from formers.kernels.rows import copy_rows, exponential, normalise, product
 from formers.kernels.tiles import COLUMNS, ROW
 from formers.kernels.vectors import (
     LANES,

@@ -12,7 +12,7 @@ from torch import Tensor
 from formers.kernels import native
 from formers.kernels.native import word
 from formers.kernels.panels import Panels, Product, Scratch, blocks
-from formers.kernels.stack import copy_rows, product
+from formers.kernels.rows import copy_rows, product
 from formers.kernels.team import together
 from formers.kernels.tiles import COLUMNS, ROW, tile
 

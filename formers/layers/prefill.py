@@ -23,7 +23,7 @@ def prefill(x: Tensor, tables: Tables, lengths: Sequence[int]) -> Tensor:
     import numpy
 
     from formers.kernels.prefill import PANELS, STAGES, Job, prefill_body
-    from formers.kernels.stack import ASKING
+    from formers.kernels.rows import ASKING
     from formers.kernels.team import together
     from formers.kernels.tiles import COLUMNS, ROW, tile
 

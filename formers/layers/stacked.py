@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from formers.kernels.packed import LayerWeights, PackedLayers
     from formers.kernels.panels import Norm, Product
 
-# By the names of `formers.kernels.stack.Activation`.
+# By the names of `formers.kernels.rows.Activation`.
 ACTIVATIONS = {
     F.gelu: "GELU",
     gelu_tanh: "GELU_TANH",
@@ -46,7 +46,7 @@ class Stacked:
     def __init__(self, blocks: Sequence[Block], order: Sequence[int], norm: nn.LayerNorm | None) -> None:
         self._blocks, self._order, self._norm = blocks, order, norm
         modules = [*blocks, *([] if norm is None else [norm])]
-        self.beside = Beside(modules, self._pack, ("numba", "formers.kernels.stack"))
+        self.beside = Beside(modules, self._pack, ("numba", "formers.kernels.packed"))
 
     @staticmethod
     def of(blocks: Iterable[nn.Module], order: Sequence[int], norm: nn.Module | None) -> Stacked | None:
@@ -90,7 +90,7 @@ class Stacked:
     @torch.no_grad()
     def _pack(self) -> PackedLayers:
         from formers.kernels.packed import PackedLayers, Shape
-        from formers.kernels.stack import Activation
+        from formers.kernels.rows import Activation
 
         attention, mlp, norm = self._blocks[0].self_attn, self._blocks[0].mlp, self._blocks[0].mlp_norm
         assert isinstance(norm, nn.LayerNorm)

@@ -97,7 +97,7 @@ class Stepped:
     @torch.no_grad()
     def _made(self) -> DecoderLayers:
         from formers.kernels.dense import DecoderLayers, DecoderShape
-        from formers.kernels.stack import Activation
+        from formers.kernels.rows import Activation
 
         first = self._blocks[0]
         attention, mlp, norm = first.self_attn, first.mlp, first.mlp_norm

@@ -56,7 +56,7 @@ class PreTrainedModel(nn.Module):
         self.attention: AttentionFunction = sdpa
         # Parameters that a checkpoint has of their own, though they could be tied.
         self.untied: set[str] = set()
-        # What quantized parameters were read from, by their names.
+        # The blocks of a GGUF file that parameters were read from, by the parameters' names.
         self.blocks: dict[str, Stored] = {}
         # What weights became when the model was loaded with quantize=.
         self.quantization: quantization.Quantization | None = None

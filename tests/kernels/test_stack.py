@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from formers.kernels.packed import LayerWeights, Norm, PackedLayers, Product, Shape, _groups
-from formers.kernels.stack import CHUNK, Activation
+from formers.kernels.rows import CHUNK, Activation
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.GELU: F.gelu,
