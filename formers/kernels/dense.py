@@ -131,7 +131,8 @@ class DecoderLayers:
         """Write where in scratch memory what is; returns the bytes of all threads."""
         shape, line = self._shape, (rows + 2) * ROW
         width, head = blocks(shape.width), blocks(shape.head_width)
-        heads, inner = -(-shape.heads // threads), -(-blocks(shape.inner) // threads)
+        # OpenMP may start fewer threads than it was asked for: each has room for all heads and inner columns.
+        heads, inner = shape.heads, blocks(shape.inner)
         shared = {Call.STATES: width * line, Call.NORMED: width * line}
         own = {
             Call.JOINT: 3 * heads * head * line,
