@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,9 +84,6 @@ class Decoded:
         return out
 
 
-_Decoder = TypeVar("_Decoder", bound="DecoderModel")
-
-
 class DecoderModel(PreTrainedModel):
     """A causal transformer, without a head."""
 
@@ -103,20 +100,12 @@ class DecoderModel(PreTrainedModel):
         # All blocks as one call, for few tokens of quantized weights, or for one token a row; made by `for_inference`.
         self.program: Program | None = None
         self.stepped: Stepped | None = None
-        # Whether somebody has asked for training mode: weights that go on changing are not worth a step of their own.
-        self.taught = False
         self.post_init()
 
     def prepare(self) -> None:
         """Make one call of all blocks, for few tokens, where they are of the common kind."""
         self.program = Program.of(self.layers)
-        steady = self.program is None and not self.taught
-        self.stepped = Stepped.of(self.layers, self.position_bias) if steady else None
-
-    def train(self: _Decoder, mode: bool = True) -> _Decoder:
-        """Training mode, or with mode=False evaluation mode."""
-        self.taught = self.__dict__.get("taught", False) or mode
-        return super().train(mode)
+        self.stepped = Stepped.of(self.layers, self.position_bias) if self.program is None else None
 
     def finish_preparing(self) -> None:
         """Make the compiled call ready, where there is one."""
