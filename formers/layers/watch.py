@@ -8,8 +8,19 @@ from operator import attrgetter, contains, is_, itemgetter
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 _VERSION, _TRAINING = attrgetter("_version"), itemgetter("training")
+
+
+def _count(optimizer: Optimizer, _args: Any, _named: Any) -> None:
+    """Count the changes of parameters that torch's fused optimizers leave uncounted."""
+    changed = [p for group in optimizer.param_groups if group.get("fused") for p in group["params"]]
+    increment_version(p for p in changed if p.grad is not None)
+
+
+register_optimizer_step_post_hook(_count)
 
 
 class Watch:

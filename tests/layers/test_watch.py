@@ -71,3 +71,13 @@ def test_parameters_made_in_inference_mode() -> None:
     with torch.inference_mode():
         it = model()
     assert Watch([it]).same()
+
+
+def test_a_fused_optimizer_is_noticed() -> None:
+    layer = nn.Linear(4, 4)
+    watch = Watch([layer])
+    optimizer = torch.optim.AdamW(layer.parameters(), fused=True)
+    layer(torch.ones(4)).sum().backward()
+    assert watch.same()
+    optimizer.step()
+    assert not watch.same()
