@@ -9,8 +9,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from formers.kernels.panels import Norm, Panels, Product, Scratch, blocks, joined, lay_out
-from formers.kernels.rows import Activation
+from formers.kernels.panels import Norm, Panels, Product, Scratch, Shape, blocks, joined, lay_out
 from formers.kernels.step import Call, Layer, Model, State, step_body
 from formers.kernels.team import library, together
 from formers.kernels.tiles import ROW, tile
@@ -42,16 +41,9 @@ class DecoderWeights:
 
 
 @dataclass(frozen=True)
-class DecoderShape:
-    """What all layers have in common. `scale` multiplies attention scores; norms that are not `centred` are RMS."""
+class DecoderShape(Shape):
+    """The same for a decoder; norms that are not `centred` are RMS."""
 
-    width: int
-    heads: int
-    head_width: int
-    inner: int
-    activation: Activation
-    epsilon: float
-    scale: float
     centred: bool
     norm_first: bool
 

@@ -10,8 +10,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from formers.kernels.panels import Norm, Panels, Product, Scratch, blocks, joined, lay_out
-from formers.kernels.rows import ASKING, CHUNK, Activation
+from formers.kernels.panels import Norm, Panels, Product, Scratch, Shape, blocks, joined, lay_out
+from formers.kernels.rows import ASKING, CHUNK
 from formers.kernels.stack import Call, Model, body
 from formers.kernels.team import library, together
 from formers.kernels.tiles import COLUMNS, ROW, tile
@@ -35,19 +35,6 @@ class LayerWeights:
     down: Product
     middle: Norm
     last: Norm
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What all layers have in common. `scale` multiplies attention scores."""
-
-    width: int
-    heads: int
-    head_width: int
-    inner: int
-    activation: Activation
-    epsilon: float
-    scale: float
 
 
 class PackedLayers:

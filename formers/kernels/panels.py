@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from formers.kernels.blocks import Memory
+from formers.kernels.rows import Activation
 from formers.kernels.tiles import COLUMNS
 
 _Word = TypeVar("_Word", bound=int)
@@ -37,6 +38,19 @@ class Norm:
 
     weight: Tensor
     bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What all layers have in common. `scale` multiplies attention scores."""
+
+    width: int
+    heads: int
+    head_width: int
+    inner: int
+    activation: Activation
+    epsilon: float
+    scale: float
 
 
 def blocks(columns: int) -> int:

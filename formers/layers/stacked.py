@@ -89,7 +89,8 @@ class Stacked:
 
     @torch.no_grad()
     def _pack(self) -> PackedLayers:
-        from formers.kernels.packed import PackedLayers, Shape
+        from formers.kernels.packed import PackedLayers
+        from formers.kernels.panels import Shape
         from formers.kernels.rows import Activation
 
         attention, mlp, norm = self._blocks[0].self_attn, self._blocks[0].mlp, self._blocks[0].mlp_norm

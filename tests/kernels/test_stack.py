@@ -17,7 +17,8 @@ pytest.importorskip("numba")
 from torch import Tensor
 from torch.nn import functional as F
 
-from formers.kernels.packed import LayerWeights, Norm, PackedLayers, Product, Shape, _groups
+from formers.kernels.packed import LayerWeights, PackedLayers, _groups
+from formers.kernels.panels import Norm, Product, Shape
 from formers.kernels.rows import CHUNK, Activation
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
